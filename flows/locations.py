@@ -1,0 +1,29 @@
+"""Folders of an installation: where results, reports and the local stack's state live."""
+
+import os
+from pathlib import Path
+
+
+def root() -> Path:
+    """Folder of the installation: `STRATBENCH_ROOT`, or the current one."""
+    return Path(os.environ.get("STRATBENCH_ROOT", ".")).absolute()
+
+
+def runs() -> Path:
+    """Results root: one folder a run, one Parquet file a trial."""
+    return root() / "runs"
+
+
+def reports() -> Path:
+    """One self-sufficient folder a report."""
+    return root() / "reports"
+
+
+def state() -> Path:
+    """State of the local stack: Prefect's home, logs, process ids."""
+    return root() / ".stratbench"
+
+
+def data_cache() -> Path:
+    """Prepared datasets, one folder a digest."""
+    return state() / "data"

@@ -1,0 +1,15 @@
+"""Models: what is trained."""
+
+from enum import StrEnum
+
+
+class Model(StrEnum):
+    """A model that the product can build; the layers are in `tasks/training/worker/models.py`."""
+
+    REFERENCE_CNN = "reference_cnn"
+    """Conv 32 3x3 relu, max-pool, Conv 64 3x3 relu, max-pool, Flatten, Dense 64 relu, Dense classes."""
+
+    @property
+    def label(self) -> str:
+        """The name in prose."""
+        return {Model.REFERENCE_CNN: "reference CNN"}[self]

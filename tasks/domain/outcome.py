@@ -1,0 +1,154 @@
+"""What a trial leaves behind: a result, or a failure that is just as much a record."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tasks.domain.trial import Trial
+
+
+class Status(StrEnum):
+    """Whether a trial's numbers may be used."""
+
+    VALID = "valid"
+    """The training ended and every check held."""
+    INVALID = "invalid"
+    """The training ended, or was ended, with a check that did not hold; it enters no average."""
+    FAILED = "failed"
+    """The training did not end."""
+
+
+class InvalidReason(StrEnum):
+    """The check that a finished training broke."""
+
+    LOSS_NOT_FINITE = "loss_not_finite"
+    """A training loss was NaN or infinite; the trial ended at that window."""
+    ACCURACY_MISSING = "accuracy_missing"
+    """An epoch has no finite test accuracy."""
+    REPLICAS_NOT_AS_ASKED = "replicas_not_as_asked"
+    """`num_replicas_in_sync` differs from the trial's `num_replicas`."""
+    EXAMPLES_NOT_CONSERVED = "examples_not_conserved"
+    """The replicas together did not see every training example exactly once an epoch."""
+    ORDER_NOT_AS_PLANNED = "order_not_as_planned"
+    """Some step did not train the examples that the seed plans for it."""
+    WEIGHTS_DISAGREE = "weights_disagree"
+    """The replicas' final weights are not equal bit for bit."""
+
+
+class FailureReason(StrEnum):
+    """Why a training did not end."""
+
+    TIMEOUT = "timeout"
+    """The trial's deadline passed."""
+    WORKER_KILLED = "worker_killed"
+    """A training process was ended by a signal."""
+    WORKER_ERROR = "worker_error"
+    """A training process ended with an error of its own."""
+    DEVICES_MISSING = "devices_missing"
+    """The machine does not have the devices that the trial needs."""
+    DATA_MISMATCH = "data_mismatch"
+    """The data prepared on this machine are not the ones that were planned."""
+    CANCELLED = "cancelled"
+    """Somebody stopped the trial."""
+    RUN_LOST = "run_lost"
+    """The trial's flow run ended without leaving a record."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepWindow:
+    """Consecutive optimizer steps between two readings of the clock."""
+
+    epoch: int
+    """From 1."""
+    first_step: int
+    """Number of the window's first step within the epoch, from 1."""
+    num_steps: int
+    num_examples: int
+    """Examples of all replicas."""
+    seconds: float
+    """On the slowest worker's clock."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Epoch:
+    """One pass over the training examples and the evaluation after it."""
+
+    epoch: int
+    """From 1."""
+    training_seconds: float
+    """On the slowest worker's clock, evaluation excluded."""
+    evaluation_seconds: float
+    num_examples: int
+    """Training examples that all replicas saw."""
+    train_loss: float | None
+    """Mean cross-entropy over the epoch's examples, as trained (the weights move meanwhile)."""
+    train_accuracy: float | None
+    test_loss: float | None
+    test_accuracy: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialResult:
+    """A training that ended, or was ended by a check (`invalid_reason`)."""
+
+    trial: Trial
+    invalid_reason: InvalidReason | None
+    message: str | None
+    """What the broken check found; null where the trial is valid."""
+    epochs: tuple[Epoch, ...]
+    windows: tuple[StepWindow, ...]
+    phase_seconds: dict[str, float]
+    """The ledger: seconds by `Phase`, of the chief, summing to nearly `wall_seconds`."""
+    wall_seconds: float
+    """Launch to exit of the last process, on the parent's clock."""
+    is_pinned: bool
+    """Whether the processes were bound to their cores."""
+    num_parameters: int
+    order_checksum: int
+    """Checksum over the example ids of all steps of all epochs, as trained."""
+    weights_digest: str
+    """SHA-256 of the final weights."""
+    max_resident_bytes: int
+    """Peak resident memory, summed over the workers."""
+    peak_device_memory_bytes: int | None
+    """Peak of the fullest GPU; null without one."""
+    versions: dict[str, str]
+    """Versions that the training process imported: python, tensorflow, keras, numpy."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialFailure:
+    """A training that did not end."""
+
+    trial: Trial
+    reason: FailureReason
+    message: str
+    """One sentence; names the rank and how it was lost where a process died."""
+    phase: str | None
+    """The `Phase` in which it died; null if no process started."""
+    wall_seconds: float
+    """Launch to exit of the last process; 0 if none started."""
+
+
+class Phase(StrEnum):
+    """Where a trial's wall time goes, in order."""
+
+    PROCESS_START = "process_start"
+    """From launch to the first line of our code in the chief."""
+    IMPORT = "import"
+    """Importing TensorFlow and Keras."""
+    RUNTIME = "runtime"
+    """Threads, devices and the strategy; for several workers, until they have met."""
+    DATA = "data"
+    """Reading the prepared examples onto the device."""
+    MODEL = "model"
+    """Building the model and its initial weights."""
+    COMPILE = "compile"
+    """Tracing and compiling the loop and the evaluation."""
+    WARMUP = "warmup"
+    """Steps whose effect is undone before training, so that training starts at full speed."""
+    TRAINING = "training"
+    """Optimizer steps."""
+    EVALUATION = "evaluation"
+    """Test loss and accuracy after every epoch."""
+    TEARDOWN = "teardown"
+    """Final checks, writing the outcome, and the end of all processes."""

@@ -1,0 +1,80 @@
+"""One trial's record: its row of the trials table with the epochs and steps inside."""
+
+import dataclasses
+from datetime import datetime
+
+from tasks.domain import metrics
+from tasks.domain.outcome import Phase, Status, TrialFailure, TrialResult
+from tasks.domain.trial import Trial
+from tasks.results.environment import Environment
+
+Record = dict[str, object]
+"""Values by column name, as `schema.record_schema` declares them."""
+
+PHASE_COLUMNS = {phase: f"{phase}_seconds" for phase in Phase} | {Phase.TRAINING: "training_phase_seconds"}
+"""Column of each phase; the plain `training_seconds` is the metric, on the slowest worker's clock."""
+
+
+def build_record(
+    outcome: TrialResult | TrialFailure,
+    *,
+    run_name: str,
+    environment: Environment,
+    python_version: str,
+    started_at: datetime,
+    queue_seconds: float | None,
+) -> Record:
+    """The record of a trial that ended, valid or not, or did not end."""
+    record: Record = {
+        **_configuration(outcome.trial),
+        **dataclasses.asdict(environment),
+        "run_name": run_name,
+        "python_version": python_version,
+        "started_at": started_at,
+        "queue_seconds": queue_seconds,
+        "wall_seconds": outcome.wall_seconds,
+    }
+    if isinstance(outcome, TrialFailure):
+        failure = {"reason": outcome.reason, "message": outcome.message, "failed_phase": outcome.phase}
+        return record | {"status": Status.FAILED, **failure, "epochs": [], "steps": []}
+    return record | _measurements(outcome)
+
+
+def _configuration(trial: Trial) -> Record:
+    derived = {
+        "trial_key": trial.key,
+        "num_replicas": trial.num_replicas,
+        "per_replica_batch_size": trial.per_replica_batch_size,
+    }
+    return dataclasses.asdict(trial) | derived
+
+
+def _measurements(result: TrialResult) -> Record:
+    seconds = sum(epoch.training_seconds for epoch in result.epochs)
+    examples = sum(epoch.num_examples for epoch in result.epochs)
+    last = result.epochs[-1] if result.epochs else None
+    phases = {PHASE_COLUMNS[Phase(name)]: value for name, value in result.phase_seconds.items()}
+    return {
+        "status": Status.INVALID if result.invalid_reason else Status.VALID,
+        "reason": result.invalid_reason,
+        "message": result.message,
+        "is_pinned": result.is_pinned,
+        "num_parameters": result.num_parameters,
+        "training_seconds": seconds if result.epochs else None,
+        "examples_per_second": metrics.throughput(examples, seconds) if seconds else None,
+        "device_seconds": metrics.device_seconds(seconds, result.trial.num_replicas) if result.epochs else None,
+        "test_accuracy": last.test_accuracy if last else None,
+        "test_loss": last.test_loss if last else None,
+        "order_checksum": f"{result.order_checksum:016x}",
+        "weights_digest": result.weights_digest,
+        "max_resident_bytes": result.max_resident_bytes,
+        "peak_device_memory_bytes": result.peak_device_memory_bytes,
+        **phases,
+        "unexplained_seconds": result.wall_seconds - sum(result.phase_seconds.values()),
+        "python_version": result.versions["python"],
+        "tensorflow_version": result.versions["tensorflow"],
+        "keras_version": result.versions["keras"],
+        "numpy_version": result.versions["numpy"],
+        "epochs": [dataclasses.asdict(epoch) for epoch in result.epochs],
+        "steps": [dataclasses.asdict(window) for window in result.windows],
+    }

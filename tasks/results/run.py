@@ -1,0 +1,51 @@
+"""A run's description: the sweep, the data and the command behind its trials."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import TypeAdapter
+
+from tasks.domain.device import DeviceType
+from tasks.domain.sweep import Sweep
+from tasks.results import schema
+
+NAME_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """Everything that a report needs beside the tables."""
+
+    run_name: str
+    command: str
+    """The command that measures the same again."""
+    created_at: datetime
+    sweep: Sweep
+    device: DeviceType
+    """What one replica trained on (the sweep may have left it to the machine)."""
+    dataset_digest: str
+    num_train_examples: int
+    num_test_examples: int
+    num_classes: int
+    num_planned_trials: int
+    schema_version: int = schema.VERSION
+
+
+def check_run_name(run_name: str) -> None:
+    """Raise ValueError unless `run_name` is fit to name a folder."""
+    if not NAME_RULE.fullmatch(run_name):
+        raise ValueError(
+            f"run_name={run_name!r} must be 1 to 100 letters, digits, dots, dashes and underscores, "
+            "beginning with a letter or digit"
+        )
+
+
+def encode_run(run: Run) -> bytes:
+    """The description as indented JSON."""
+    return TypeAdapter(Run).dump_json(run, indent=2) + b"\n"
+
+
+def decode_run(text: bytes) -> Run:
+    """The description in `text`; raises pydantic.ValidationError where it is damaged."""
+    return TypeAdapter(Run).validate_json(text)

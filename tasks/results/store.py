@@ -1,0 +1,157 @@
+"""Folders of results: one folder a run, one file a trial, each written once and whole."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tasks.results import schema
+from tasks.results.record import Record
+from tasks.results.run import Run, decode_run, encode_run
+
+DESCRIPTION = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The three tables of a run, rows in a fixed order."""
+
+    trials: pa.Table
+    epochs: pa.Table
+    steps: pa.Table
+
+
+class ResultsError(ValueError):
+    """A results folder that cannot be used, in one sentence."""
+
+
+class RunFolder:
+    """The results of one run on disk, `runs/<run_name>`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.path / DESCRIPTION).exists()
+
+    def create(self, run: Run) -> None:
+        """Begin the run; raises ResultsError where one was begun already or the folder cannot be written."""
+        try:
+            (self.path / "trials").mkdir(parents=True, exist_ok=True)
+            self.logs.mkdir(exist_ok=True)
+            is_new = put_if_absent(self.path / DESCRIPTION, encode_run(run))
+        except OSError as error:
+            raise ResultsError(
+                f"the results folder {self.path} cannot be written ({error.strerror}); choose another"
+            ) from error
+        if not is_new:
+            raise ResultsError(f"{self.path} already holds a run; choose another name or folder")
+
+    def describe(self) -> Run:
+        """The run's description; raises ResultsError where there is none."""
+        try:
+            return decode_run((self.path / DESCRIPTION).read_bytes())
+        except FileNotFoundError:
+            raise ResultsError(f"{self.path} holds no run ({DESCRIPTION} is missing)") from None
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the training processes' output, one file a trial."""
+        return self.path / "logs"
+
+    def put(self, record: Record) -> bool:
+        """Write one trial's record; False if that trial has one already, which then stays as it is."""
+        table = pa.Table.from_pylist([record], schema=schema.record_schema())
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        return put_if_absent(self.path / "trials" / f"{record['trial_key']}.parquet", sink.getvalue())
+
+    def finished_keys(self) -> frozenset[str]:
+        """Keys of the trials that have a record."""
+        return frozenset(path.stem for path in (self.path / "trials").glob("*.parquet"))
+
+    def read(self) -> Tables:
+        """All records as three tables; trials by block, then in the order of their start."""
+        return _split(pa.concat_tables([_empty(), *self._records()]))
+
+    def _records(self) -> Iterator[pa.Table]:
+        for path in sorted((self.path / "trials").glob("*.parquet")):
+            try:
+                yield pq.read_table(path, schema=schema.record_schema())
+            except (pa.ArrowInvalid, OSError) as error:
+                raise ResultsError(f"{path} cannot be read ({error}); move it away and run that trial again") from error
+
+
+def write_tables(tables: Tables, folder: Path) -> None:
+    """Write the three tables into `folder`, the same bytes for the same rows."""
+    for name in ("trials", "epochs", "steps"):
+        sink = pa.BufferOutputStream()
+        pq.write_table(getattr(tables, name), sink, compression="zstd")
+        replace_file(folder / f"{name}.parquet", sink.getvalue())
+
+
+def read_tables(folder: Path) -> Tables:
+    """The three tables of a report folder; raises ResultsError where one is missing or damaged."""
+    parts = []
+    for name, columns in (("trials", schema.TRIALS), ("epochs", schema.EPOCHS), ("steps", schema.STEPS)):
+        try:
+            parts.append(pq.read_table(folder / f"{name}.parquet", schema=schema.arrow_schema(columns)))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ResultsError(f"{folder / name}.parquet cannot be read ({error}); rebuild it from its run") from error
+    return Tables(*parts)
+
+
+def put_if_absent(path: Path, content: bytes | pa.Buffer) -> bool:
+    """Write `path` whole or not at all; False, with nothing changed, if it exists.
+
+    A temporary file is flushed to disk and then linked under its name, which fails if the name is taken.
+    """
+    temporary = _temporary(path, content)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    return True
+
+
+def replace_file(path: Path, content: bytes | pa.Buffer) -> None:
+    """Write `path` whole, replacing what was there."""
+    _temporary(path, content).replace(path)
+
+
+def _temporary(path: Path, content: bytes | pa.Buffer) -> Path:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+        os.fchmod(file.fileno(), 0o644)
+    return Path(file.name)
+
+
+def _empty() -> pa.Table:
+    return schema.record_schema().empty_table()
+
+
+def _split(records: pa.Table) -> Tables:
+    order = pc.sort_indices(records, sort_keys=[(name, "ascending") for name in ("block", "started_at", "trial_key")])
+    records = records.take(order)
+    trials = records.select([column.name for column in schema.TRIALS]).cast(schema.arrow_schema(schema.TRIALS))
+    epochs = _flatten(records, "epochs", schema.EPOCHS)
+    return Tables(trials, epochs, _flatten(records, "steps", schema.STEPS))
+
+
+def _flatten(records: pa.Table, name: str, columns: tuple[schema.Column, ...]) -> pa.Table:
+    """Rows of a list column, each beside the key of its trial."""
+    lists = records.column(name).combine_chunks()
+    keys = records.column("trial_key").take(pc.list_parent_indices(lists))
+    values = pc.list_flatten(lists)
+    arrays = [keys if c.name == "trial_key" else pc.struct_field(values, [c.name]) for c in columns]
+    return pa.table(arrays, names=[c.name for c in columns]).cast(schema.arrow_schema(columns))
