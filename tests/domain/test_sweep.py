@@ -1,0 +1,89 @@
+import pytest
+
+from tasks.domain.dataset import PreparedDataset
+from tasks.domain.device import Devices, DeviceType
+from tasks.domain.strategy import Strategy
+from tasks.domain.sweep import Sweep, parse_choice
+
+DATA = PreparedDataset(
+    source="mnist",
+    digest="d" * 64,
+    directory="/nowhere",
+    num_train_examples=60_000,
+    num_test_examples=10_000,
+    image_shape=(28, 28, 1),
+    num_classes=10,
+)
+TWO_CORES = Devices(cores=(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"strategies": ()}, "strategies is empty; name at least one of one_device, mirrored, multi_worker_mirrored"),
+        ({"strategies": (Strategy.MIRRORED, Strategy.MIRRORED)}, "strategies names mirrored twice"),
+        ({"global_batch_sizes": ()}, "global_batch_sizes is empty"),
+        ({"global_batch_sizes": (64, 128, 64)}, "global_batch_sizes names 64 twice"),
+        ({"global_batch_sizes": (64, 0)}, "global_batch_size=0 must be at least 1"),
+        ({"global_batch_sizes": (-64,)}, "global_batch_size=-64 must be at least 1"),
+        ({"num_epochs": 0}, "num_epochs=0 must be at least 1"),
+        ({"num_blocks": 0}, "num_blocks=0 must be at least 1"),
+        ({"num_replicas": 0}, "num_replicas=0 must be at least 1"),
+        ({"cores_per_replica": -1}, "cores_per_replica=-1 must be at least 1"),
+        ({"max_train_examples": 0}, "max_train_examples=0 must be at least 1, or null"),
+        ({"dataset": "imagenet"}, "dataset='imagenet' is not known; use one of mnist, fashion_mnist, or a path"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0 must lie between 0 and 1"),
+        ({"target_accuracy": 98.5}, "use .985 for 98.5 %"),
+        ({"seed": -1}, "seed=-1 must not be negative"),
+        ({"trial_timeout_seconds": 0.0}, "trial_timeout_seconds=0.0 must be greater than 0"),
+        ({"trial_timeout_seconds": float("nan")}, "trial_timeout_seconds=nan must be greater than 0"),
+    ],
+)
+def test_nonsense_is_refused_by_name_value_and_way_out(wrong: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=".") as refused:
+        Sweep(**wrong)  # type: ignore[arg-type]
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_batch_that_does_not_divide_over_the_replicas_names_a_batch_that_does() -> None:
+    with pytest.raises(ValueError, match="global_batch_size=65 does not divide over num_replicas=2; use a multiple"):
+        Sweep(global_batch_sizes=(65,)).check(TWO_CORES, DATA)
+
+
+def test_odd_batch_is_fine_where_only_one_device_trains() -> None:
+    Sweep(strategies=(Strategy.ONE_DEVICE,), global_batch_sizes=(65,)).check(TWO_CORES, DATA)
+
+
+def test_batch_larger_than_the_data_is_refused() -> None:
+    with pytest.raises(ValueError, match="global_batch_size=256 is larger than the 100 training examples"):
+        Sweep(max_train_examples=100, global_batch_sizes=(256,)).check(TWO_CORES, DATA)
+
+
+def test_more_slices_than_cores_are_refused_with_a_number_that_fits() -> None:
+    with pytest.raises(ValueError, match="needs 4 physical cores, this machine offers 2; use num_replicas=1"):
+        Sweep(cores_per_replica=2).check(TWO_CORES, DATA)
+
+
+def test_more_replicas_than_gpus_are_refused() -> None:
+    machine = Devices(cores=(0, 1, 2, 3), gpus=("A100",))
+    with pytest.raises(ValueError, match="num_replicas=2 is more than the 1 GPUs of this machine; use at most 1"):
+        Sweep().check(machine, DATA)
+    Sweep(device=DeviceType.CPU_SLICE).check(machine, DATA)
+    Sweep(num_replicas=1).check(machine, DATA)
+
+
+def test_gpus_are_preferred_where_there_are_some() -> None:
+    assert TWO_CORES.preferred is DeviceType.CPU_SLICE
+    assert Devices(cores=(0,), gpus=("H100",)).preferred is DeviceType.GPU
+
+
+def test_examples_are_capped_by_the_data() -> None:
+    assert Sweep(max_train_examples=3000).examples_of(DATA) == 3000
+    assert Sweep(max_train_examples=90_000).examples_of(DATA) == 60_000
+    assert Sweep().examples_of(DATA) == 60_000
+
+
+def test_unknown_choice_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"strategy='tpu' is not known; use one of one_device, mirrored, multi_worker"):
+        parse_choice(Strategy, "tpu", "strategy")

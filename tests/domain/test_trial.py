@@ -1,0 +1,39 @@
+import subprocess
+import sys
+
+import pytest
+
+from tests.examples import make_trial
+
+
+def test_batch_arithmetic() -> None:
+    trial = make_trial(global_batch_size=64, num_train_examples=1000)
+    assert (trial.num_replicas, trial.per_replica_batch_size, trial.steps_per_epoch) == (2, 32, 16)
+    assert make_trial(num_train_examples=1024).steps_per_epoch == 16
+    assert make_trial(num_train_examples=1025).steps_per_epoch == 17
+
+
+def test_key_is_the_content_and_nothing_else() -> None:
+    assert make_trial().key == make_trial().key
+    assert len(make_trial().key) == 16
+    keys = {make_trial(**change).key for change in ({}, {"seed": 2}, {"block": 2}, {"global_batch_size": 128})}
+    assert len(keys) == 4
+
+
+def test_key_is_the_same_in_every_process() -> None:
+    program = "from tests.examples import make_trial; print(make_trial().key)"
+    other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert other.stdout.strip() == make_trial().key
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"global_batch_size": 65}, "does not divide over num_replicas=2"),
+        ({"num_epochs": 0}, "num_epochs=0 must be at least 1"),
+        ({"num_train_examples": 63}, "larger than the 63 training examples"),
+    ],
+)
+def test_impossible_trials_are_refused(change: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        make_trial(**change)
