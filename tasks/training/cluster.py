@@ -1,0 +1,69 @@
+"""The processes of one trial: their cores, their GPUs and their addresses."""
+
+import json
+import os
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from tasks.domain.device import Devices, DeviceType
+from tasks.domain.trial import Trial
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerPlace:
+    """Where one worker runs."""
+
+    rank: int
+    cpus: tuple[int, ...]
+    """Logical CPUs to bind to; empty: not bound."""
+    environment: dict[str, str]
+    """Variables that the process needs beside its parent's."""
+
+
+def place_workers(trial: Trial, devices: Devices) -> tuple[WorkerPlace, ...]:
+    """A place for each worker on this machine; raises ValueError where it lacks the devices.
+
+    A CPU slice is `cores_per_replica` distinct physical cores. The replicas of one process share its thread pool, so
+    a mirrored trial is bound to the set of its slices.
+    """
+    devices.check(trial.device, trial.num_replicas, trial.cores_per_replica or 1)
+    addresses = _free_addresses(trial.num_workers) if trial.num_workers > 1 else ()
+    return tuple(_place(trial, devices, rank, addresses) for rank in range(trial.num_workers))
+
+
+def _place(trial: Trial, devices: Devices, rank: int, addresses: tuple[str, ...]) -> WorkerPlace:
+    cpus: tuple[int, ...] = ()
+    first = rank * trial.replicas_per_worker
+    if trial.device is DeviceType.GPU:
+        ids = visible_gpu_ids(len(devices.gpus))[first : first + trial.replicas_per_worker]
+        environment = {"CUDA_VISIBLE_DEVICES": ",".join(ids)}
+    else:
+        width = trial.cores_per_replica or 1
+        if hasattr(os, "sched_setaffinity"):
+            cpus = devices.cores[first * width : (first + trial.replicas_per_worker) * width]
+        environment = {"CUDA_VISIBLE_DEVICES": ""}
+    if addresses:
+        environment["TF_CONFIG"] = json.dumps(
+            {"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": rank}}
+        )
+    return WorkerPlace(rank=rank, cpus=cpus, environment=environment)
+
+
+def visible_gpu_ids(num_gpus: int) -> tuple[str, ...]:
+    """Names by which the parent's CUDA_VISIBLE_DEVICES, or the driver's order, calls the GPUs."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return tuple(str(i) for i in range(num_gpus))
+    return tuple(name.strip() for name in visible.split(",") if name.strip())
+
+
+def _free_addresses(count: int) -> tuple[str, ...]:
+    """Loopback addresses whose ports were free a moment ago, all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind((LOOPBACK, 0))
+        return tuple(f"{LOOPBACK}:{one.getsockname()[1]}" for one in sockets)

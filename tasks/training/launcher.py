@@ -1,0 +1,214 @@
+"""Runs one trial in processes of its own, and ends them all whatever happens."""
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.domain.device import Devices
+from tasks.domain.outcome import FailureReason, TrialFailure, TrialResult
+from tasks.domain.trial import Trial
+from tasks.training import request as protocol
+from tasks.training.cluster import WorkerPlace, place_workers
+from tasks.training.merging import merge_outcomes
+
+OnLine = Callable[[str], None]
+"""Called with each line of output, from another thread."""
+
+DRAIN_SECONDS = 5.0
+"""Patience for the last lines of output after a process has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """The end of one worker's process."""
+
+    rank: int
+    code: int
+    """As `subprocess` has it: negative for a signal."""
+
+
+def run_trial(
+    trial: Trial,
+    *,
+    devices: Devices,
+    data_directory: Path,
+    interpreter: str = sys.executable,
+    on_line: OnLine = lambda line: None,
+    module: str = "tasks.training.worker",
+) -> TrialResult | TrialFailure:
+    """Train `trial` in fresh processes and return what came of it; never raises for a training that went wrong.
+
+    `module` is the program that each process runs. The processes are dead when this returns or raises.
+    """
+    try:
+        places = place_workers(trial, devices)
+    except ValueError as error:
+        return TrialFailure(
+            trial=trial, reason=FailureReason.DEVICES_MISSING, message=str(error), phase=None, wall_seconds=0.0
+        )
+    with tempfile.TemporaryDirectory(prefix="stratbench-trial-") as folder:
+        directory = Path(folder)
+        launched_at = time.monotonic()
+        exits: queue.SimpleQueue[Exit] = queue.SimpleQueue()
+        processes: list[subprocess.Popen[str]] = []
+        pumps: list[threading.Thread] = []
+        try:
+            for place in places:
+                request = _request(trial, place, data_directory, directory, launched_at)
+                process = _launch(request, place, interpreter, module)
+                processes.append(process)
+                pumps.append(_start(_pump, process, place.rank if len(places) > 1 else None, on_line))
+                _start(_report_exit, process, place.rank, exits)
+            failure = _await_exits(trial, directory, exits, len(places), launched_at)
+        finally:
+            _end(processes)
+        ended_at = time.monotonic()
+        for pump in pumps:
+            pump.join(DRAIN_SECONDS)
+        if failure:
+            return failure
+        return _read_result(trial, directory, ended_at - launched_at, ended_at)
+
+
+def _request(
+    trial: Trial, place: WorkerPlace, data_directory: Path, directory: Path, launched_at: float
+) -> protocol.WorkerRequest:
+    return protocol.WorkerRequest(
+        trial=trial,
+        rank=place.rank,
+        data_directory=str(data_directory),
+        outcome_directory=str(directory),
+        cpus=place.cpus,
+        parent_pid=os.getpid(),
+        launched_at=launched_at,
+    )
+
+
+def _launch(
+    request: protocol.WorkerRequest, place: WorkerPlace, interpreter: str, module: str
+) -> subprocess.Popen[str]:
+    directory = Path(request.outcome_directory)
+    path = directory / f"request-{place.rank}.json"
+    protocol.write_document(request, path)
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow", "PYTHONUNBUFFERED": "1"}
+    with _bound_to(place.cpus):
+        return subprocess.Popen(
+            [interpreter, "-m", module, str(path)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            cwd=directory,
+            env=quiet | os.environ | place.environment,
+            start_new_session=True,
+        )
+
+
+@contextmanager
+def _bound_to(cpus: Sequence[int]) -> Iterator[None]:
+    """Bind this thread for a while: a child inherits its cores from the thread that starts it."""
+    if not cpus:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _await_exits(
+    trial: Trial, directory: Path, exits: "queue.SimpleQueue[Exit]", num_workers: int, launched_at: float
+) -> TrialFailure | None:
+    """Sleep until all workers have ended well (None), one has ended badly, or the deadline has passed."""
+    deadline = launched_at + trial.timeout_seconds
+    running = set(range(num_workers))
+    while running:
+        try:
+            ended = exits.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            reason = FailureReason.TIMEOUT
+            ranks = ", ".join(f"rank {rank} in phase {_phase(directory, rank)}" for rank in sorted(running))
+            message = f"the deadline of {trial.timeout_seconds:g} s passed with {ranks}"
+            return _failure(trial, reason, message, directory, min(running), launched_at)
+        running.discard(ended.rank)
+        if ended.code:
+            return _bad_exit(trial, directory, ended, launched_at)
+    return None
+
+
+def _bad_exit(trial: Trial, directory: Path, ended: Exit, launched_at: float) -> TrialFailure:
+    phase = _phase(directory, ended.rank)
+    if ended.code < 0:
+        with suppress(ValueError):
+            name = signal.Signals(-ended.code).name
+            message = f"rank {ended.rank} was ended by {name} in phase {phase}"
+            return _failure(trial, FailureReason.WORKER_KILLED, message, directory, ended.rank, launched_at)
+    error = protocol.read_document(protocol.WorkerError, protocol.error_path(directory, ended.rank))
+    cause = error.message if error else f"exit code {ended.code}"
+    message = f"rank {ended.rank} ended in phase {phase} with {cause}"
+    return _failure(trial, FailureReason.WORKER_ERROR, message, directory, ended.rank, launched_at)
+
+
+def _failure(
+    trial: Trial, reason: FailureReason, message: str, directory: Path, rank: int, launched_at: float
+) -> TrialFailure:
+    wall_seconds = time.monotonic() - launched_at
+    phase = _phase(directory, rank)
+    return TrialFailure(trial=trial, reason=reason, message=message, phase=phase, wall_seconds=wall_seconds)
+
+
+def _phase(directory: Path, rank: int) -> str:
+    path = protocol.phase_path(directory, rank)
+    return path.read_text() if path.exists() else "process_start"
+
+
+def _read_result(trial: Trial, directory: Path, wall_seconds: float, ended_at: float) -> TrialResult | TrialFailure:
+    outcomes = []
+    for rank in range(trial.num_workers):
+        outcome = protocol.read_document(protocol.WorkerOutcome, protocol.outcome_path(directory, rank))
+        if outcome is None:
+            message = f"rank {rank} ended without an error and without an outcome"
+            reason = FailureReason.WORKER_ERROR
+            phase = _phase(directory, rank)
+            return TrialFailure(trial=trial, reason=reason, message=message, phase=phase, wall_seconds=wall_seconds)
+        outcomes.append(outcome)
+    return merge_outcomes(trial, outcomes, wall_seconds, ended_at)
+
+
+def _end(processes: Sequence[subprocess.Popen[str]]) -> None:
+    """Kill what is left of every worker's process group, and reap it."""
+    for process in processes:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    for process in processes:
+        process.wait()
+
+
+def _start(target: Callable[..., None], *arguments: object) -> threading.Thread:
+    thread = threading.Thread(target=target, args=arguments, daemon=True)
+    thread.start()
+    return thread
+
+
+def _pump(process: subprocess.Popen[str], rank: int | None, on_line: OnLine) -> None:
+    assert process.stdout is not None
+    prefix = "" if rank is None else f"[rank {rank}] "
+    with process.stdout:
+        for line in process.stdout:
+            on_line(prefix + line.rstrip())
+
+
+def _report_exit(process: subprocess.Popen[str], rank: int, exits: "queue.SimpleQueue[Exit]") -> None:
+    exits.put(Exit(rank, process.wait()))

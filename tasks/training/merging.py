@@ -1,0 +1,94 @@
+"""From the workers' outcomes to one trial's result."""
+
+from collections.abc import Iterable, Sequence
+
+from tasks.domain.outcome import Epoch, InvalidReason, Phase, StepWindow, TrialResult
+from tasks.domain.trial import Trial
+from tasks.training.order import example_order, order_checksum
+from tasks.training.request import WorkerOutcome
+
+
+def merge_outcomes(
+    trial: Trial, outcomes: Sequence[WorkerOutcome], wall_seconds: float, ended_at: float
+) -> TrialResult:
+    """The trial's result: times of the slowest worker, examples of all, the ledger of the chief (rank 0)."""
+    chief = outcomes[0]
+    epochs = tuple(_merge_epoch(parts) for parts in zip(*(o.epochs for o in outcomes), strict=False))
+    checksum = sum(outcome.order_checksum for outcome in outcomes) % 2**64
+    digests = [digest for outcome in outcomes for digest in outcome.weights_digests]
+    reason, message = _first_broken_check(trial, outcomes, epochs, checksum, digests) or (None, None)
+    ledger = dict(chief.phase_seconds)
+    ledger[Phase.TEARDOWN] = ledger.get(Phase.TEARDOWN, 0.0) + ended_at - chief.finished_at
+    devices = [o.peak_device_memory_bytes for o in outcomes if o.peak_device_memory_bytes is not None]
+    return TrialResult(
+        trial=trial,
+        invalid_reason=reason,
+        message=message,
+        epochs=epochs,
+        windows=tuple(_merge_window(parts) for parts in zip(*(o.windows for o in outcomes), strict=False)),
+        phase_seconds=ledger,
+        wall_seconds=wall_seconds,
+        is_pinned=all(outcome.is_pinned for outcome in outcomes),
+        num_parameters=chief.num_parameters,
+        order_checksum=checksum,
+        weights_digest=digests[0],
+        max_resident_bytes=sum(outcome.max_resident_bytes for outcome in outcomes),
+        peak_device_memory_bytes=max(devices, default=None),
+        versions=chief.versions,
+    )
+
+
+def _merge_epoch(parts: Sequence[Epoch]) -> Epoch:
+    chief = parts[0]
+    return Epoch(
+        epoch=chief.epoch,
+        training_seconds=max(part.training_seconds for part in parts),
+        evaluation_seconds=max(part.evaluation_seconds for part in parts),
+        num_examples=sum(part.num_examples for part in parts),
+        train_loss=chief.train_loss,
+        train_accuracy=chief.train_accuracy,
+        test_loss=chief.test_loss,
+        test_accuracy=chief.test_accuracy,
+    )
+
+
+def _merge_window(parts: Sequence[StepWindow]) -> StepWindow:
+    return max(parts, key=lambda part: part.seconds)
+
+
+def _first_broken_check(
+    trial: Trial, outcomes: Sequence[WorkerOutcome], epochs: Sequence[Epoch], checksum: int, digests: Iterable[str]
+) -> tuple[InvalidReason, str] | None:
+    """The first check that does not hold, and what it found."""
+    for outcome in outcomes:
+        if outcome.invalid_reason:
+            return outcome.invalid_reason, outcome.message or outcome.invalid_reason
+        if outcome.num_replicas_in_sync != trial.num_replicas:
+            return InvalidReason.REPLICAS_NOT_AS_ASKED, (
+                f"rank {outcome.rank} trained with {outcome.num_replicas_in_sync} replicas in sync, "
+                f"{trial.num_replicas} were asked for"
+            )
+    for epoch in epochs:
+        if epoch.num_examples != trial.num_train_examples:
+            return InvalidReason.EXAMPLES_NOT_CONSERVED, (
+                f"the replicas saw {epoch.num_examples} examples in epoch {epoch.epoch}, "
+                f"the data hold {trial.num_train_examples}"
+            )
+    planned = _planned_checksum(trial)
+    if checksum != planned:
+        return InvalidReason.ORDER_NOT_AS_PLANNED, (
+            f"the trained ids have checksum {checksum:016x}, the order of seed {trial.seed} has {planned:016x}"
+        )
+    if len(set(digests)) > 1:
+        return InvalidReason.WEIGHTS_DISAGREE, "the replicas ended with different weights"
+    if len(epochs) < trial.num_epochs or any(epoch.test_accuracy is None for epoch in epochs):
+        return InvalidReason.ACCURACY_MISSING, (
+            f"{sum(epoch.test_accuracy is not None for epoch in epochs)} of {trial.num_epochs} epochs "
+            "have a finite test accuracy"
+        )
+    return None
+
+
+def _planned_checksum(trial: Trial) -> int:
+    orders = (example_order(trial.seed, epoch, trial.num_train_examples) for epoch in range(1, trial.num_epochs + 1))
+    return sum(order_checksum(order, trial.global_batch_size) for order in orders) % 2**64

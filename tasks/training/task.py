@@ -1,0 +1,32 @@
+"""Training as a Prefect task."""
+
+import asyncio
+from datetime import datetime
+from pathlib import Path
+
+from prefect import task
+from prefect.logging import get_run_logger
+
+from tasks.domain.dataset import PreparedDataset
+from tasks.domain.trial import Trial
+from tasks.results.store import RunFolder
+from tasks.training.measurement import measure_trial
+
+
+@task(name="train", task_run_name="train {trial.strategy} at batch {trial.global_batch_size}", persist_result=False)
+async def train(
+    trial: Trial, run_name: str, run_folder: str, data: PreparedDataset, submitted_at: datetime
+) -> tuple[str, str | None]:
+    """Run the trial and keep its record; returns its status and, where it is not valid, why."""
+    logger = get_run_logger()
+    record = await asyncio.to_thread(
+        measure_trial,
+        trial,
+        run_name=run_name,
+        folder=RunFolder(Path(run_folder)),
+        data=data,
+        submitted_at=submitted_at,
+        on_line=logger.info,
+    )
+    reason = None if record.get("reason") is None else f"{record['reason']}: {record['message']}"
+    return str(record["status"]), reason

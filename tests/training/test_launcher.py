@@ -1,0 +1,125 @@
+import os
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks.domain.device import Devices
+from tasks.domain.outcome import FailureReason, InvalidReason, TrialFailure, TrialResult
+from tasks.domain.strategy import Strategy
+from tasks.domain.trial import Trial
+from tasks.training.launcher import run_trial
+from tests.examples import make_trial
+
+CORES = Devices(cores=tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else (0, 1))
+TWO_WORKERS = {"strategy": Strategy.MULTI_WORKER_MIRRORED, "num_workers": 2, "replicas_per_worker": 1}
+
+needs_two_cores = pytest.mark.skipif(len(CORES.cores) < 2, reason="two slices need two cores")
+
+
+@pytest.fixture(autouse=True)
+def _project_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
+def launch(trial: Trial, tmp_path: Path, lines: list[str] | None = None) -> TrialResult | TrialFailure:
+    seen: list[str] = [] if lines is None else lines
+    return run_trial(
+        trial, devices=CORES, data_directory=tmp_path, on_line=seen.append, module="tests.training.fake_worker"
+    )
+
+
+def fail(trial: Trial, tmp_path: Path) -> TrialFailure:
+    outcome = launch(trial, tmp_path)
+    assert isinstance(outcome, TrialFailure), outcome
+    assert not [p for p in psutil.Process().children(recursive=True) if "fake_worker" in " ".join(p.cmdline())]
+    return outcome
+
+
+def one(**changes: object) -> Trial:
+    return make_trial(strategy=Strategy.ONE_DEVICE, replicas_per_worker=1, **changes)
+
+
+def test_good_trial_yields_times_of_the_slowest_and_examples_of_all(tmp_path: Path) -> None:
+    lines: list[str] = []
+    result = launch(make_trial(**TWO_WORKERS), tmp_path, lines)
+    assert isinstance(result, TrialResult), result
+    assert (result.invalid_reason, result.message) == (None, None)
+    assert [epoch.training_seconds for epoch in result.epochs] == [2.0, 2.0]
+    assert [epoch.num_examples for epoch in result.epochs] == [1000, 1000]
+    assert result.windows[0].seconds == pytest.approx(0.2)
+    assert result.max_resident_bytes == 200
+    assert result.is_pinned
+    assert sorted(lines) == ["[rank 0] hello from rank 0", "[rank 1] hello from rank 1"]
+
+
+def test_ledger_sums_to_the_wall_time(tmp_path: Path) -> None:
+    result = launch(one(), tmp_path)
+    assert isinstance(result, TrialResult)
+    assert sum(result.phase_seconds.values()) == pytest.approx(result.wall_seconds, rel=0.01)
+    assert result.phase_seconds["training"] > 0.04
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason", "message"),
+    [
+        ("killed", FailureReason.WORKER_KILLED, "rank 0 was ended by SIGKILL in phase training"),
+        ("error", FailureReason.WORKER_ERROR, "rank 0 ended in phase training with ValueError: no such thing"),
+        ("exit3", FailureReason.WORKER_ERROR, "rank 0 ended in phase training with exit code 3"),
+        ("silent", FailureReason.WORKER_ERROR, "rank 0 ended without an error and without an outcome"),
+    ],
+)
+def test_bad_end_is_a_failure_with_reason_and_phase(
+    behaviour: str, reason: FailureReason, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_WORKER", behaviour)
+    failure = fail(one(), tmp_path)
+    assert (failure.reason, failure.message, failure.phase) == (reason, message, "training")
+    assert failure.wall_seconds > 0
+
+
+def test_deadline_ends_the_whole_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_WORKER", "grandchild")
+    monkeypatch.setenv("FAKE_PID", str(tmp_path / "pid"))
+    began = time.monotonic()
+    failure = fail(one(timeout_seconds=3.0), tmp_path)
+    assert failure.reason is FailureReason.TIMEOUT
+    assert failure.message == "the deadline of 3 s passed with rank 0 in phase training"
+    assert time.monotonic() - began < 10
+    grandchild = int((tmp_path / "pid").read_text())
+    assert not psutil.pid_exists(grandchild) or psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE
+
+
+@needs_two_cores
+def test_one_lost_rank_ends_the_other_and_is_the_one_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_WORKER", "hang,killed")
+    began = time.monotonic()
+    failure = fail(make_trial(**TWO_WORKERS), tmp_path)
+    assert (failure.reason, failure.message) == (
+        FailureReason.WORKER_KILLED,
+        "rank 1 was ended by SIGKILL in phase training",
+    )
+    assert time.monotonic() - began < 20
+
+
+@needs_two_cores
+def test_unsynchronised_weights_are_invalid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_WORKER", ",unsynchronised")
+    result = launch(make_trial(**TWO_WORKERS), tmp_path)
+    assert isinstance(result, TrialResult)
+    assert result.invalid_reason is InvalidReason.WEIGHTS_DISAGREE
+
+
+def test_missing_devices_are_a_failure_without_a_process(tmp_path: Path) -> None:
+    trial = make_trial(replicas_per_worker=64, global_batch_size=64)
+    failure = fail(trial, tmp_path)
+    assert (failure.reason, failure.phase, failure.wall_seconds) == (FailureReason.DEVICES_MISSING, None, 0.0)
+
+
+def test_parent_keeps_its_own_cores(tmp_path: Path) -> None:
+    before = os.sched_getaffinity(0)
+    launch(one(), tmp_path)
+    assert os.sched_getaffinity(0) == before

@@ -1,0 +1,100 @@
+import dataclasses
+
+import pytest
+
+from tasks.domain.outcome import Epoch, InvalidReason, Phase, StepWindow
+from tasks.domain.strategy import Strategy
+from tasks.training.merging import merge_outcomes
+from tasks.training.order import example_order, order_checksum
+from tasks.training.request import WorkerOutcome
+from tests.examples import make_trial
+
+TRIAL = make_trial(strategy=Strategy.MULTI_WORKER_MIRRORED, num_workers=2, replicas_per_worker=1, num_epochs=1)
+PLANNED = order_checksum(example_order(1, 1, 1000), 64)
+
+
+def outcome(rank: int, **changes: object) -> WorkerOutcome:
+    """Half of an honest trial: 496 or 504 of 1,000 examples."""
+    epoch = Epoch(
+        epoch=1,
+        training_seconds=(2.0, 3.0)[rank],
+        evaluation_seconds=0.5,
+        num_examples=(504, 496)[rank],
+        train_loss=0.2,
+        train_accuracy=0.9,
+        test_loss=0.1,
+        test_accuracy=0.98,
+    )
+    fields: dict[str, object] = {
+        "rank": rank,
+        "num_replicas_in_sync": 2,
+        "invalid_reason": None,
+        "message": None,
+        "epochs": (epoch,),
+        "windows": (
+            StepWindow(epoch=1, first_step=1, num_steps=4, num_examples=256, seconds=(0.3, 0.1)[rank]),
+            StepWindow(epoch=1, first_step=5, num_steps=4, num_examples=256, seconds=(0.1, 0.2)[rank]),
+        ),
+        "phase_seconds": {Phase.TRAINING: 5.0, Phase.TEARDOWN: 0.25},
+        "finished_at": 100.0,
+        "is_pinned": True,
+        "num_parameters": 10,
+        "order_checksum": (PLANNED - 5, 5)[rank],
+        "weights_digests": ("same",),
+        "max_resident_bytes": 100,
+        "peak_device_memory_bytes": (None, None)[rank],
+        "versions": {"python": "3", "tensorflow": "2", "keras": "3", "numpy": "2"},
+    }
+    return WorkerOutcome(**(fields | changes))  # type: ignore[arg-type]
+
+
+def merged(*outcomes: WorkerOutcome):  # type: ignore[no-untyped-def]
+    return merge_outcomes(TRIAL, outcomes, wall_seconds=6.0, ended_at=100.5)
+
+
+def with_epoch(rank: int, **changes: object) -> WorkerOutcome:
+    honest = outcome(rank)
+    return dataclasses.replace(honest, epochs=(dataclasses.replace(honest.epochs[0], **changes),))  # type: ignore[arg-type]
+
+
+def test_honest_halves_make_one_valid_trial() -> None:
+    result = merged(outcome(0), outcome(1))
+    assert (result.invalid_reason, result.message) == (None, None)
+    assert result.epochs[0].training_seconds == 3.0
+    assert result.epochs[0].num_examples == 1000
+    assert [window.seconds for window in result.windows] == [0.3, 0.2]
+    assert result.order_checksum == PLANNED
+
+
+def test_teardown_lasts_until_all_processes_have_ended() -> None:
+    assert merged(outcome(0), outcome(1)).phase_seconds == {"training": 5.0, "teardown": 0.75}
+
+
+def test_fullest_gpu_is_the_peak() -> None:
+    assert merged(outcome(0), outcome(1)).peak_device_memory_bytes is None
+    gpus = (outcome(0, peak_device_memory_bytes=7), outcome(1, peak_device_memory_bytes=9))
+    assert merged(*gpus).peak_device_memory_bytes == 9
+
+
+@pytest.mark.parametrize(
+    ("parts", "reason", "words"),
+    [
+        ((outcome(0, num_replicas_in_sync=1), outcome(1)), InvalidReason.REPLICAS_NOT_AS_ASKED, "1 replicas in sync"),
+        ((outcome(0), with_epoch(1, num_examples=480)), InvalidReason.EXAMPLES_NOT_CONSERVED, "saw 984 examples"),
+        ((outcome(0), outcome(1, order_checksum=6)), InvalidReason.ORDER_NOT_AS_PLANNED, "the order of seed 1"),
+        ((outcome(0), outcome(1, weights_digests=("x",))), InvalidReason.WEIGHTS_DISAGREE, "different weights"),
+        ((with_epoch(0, test_accuracy=None), outcome(1)), InvalidReason.ACCURACY_MISSING, "0 of 1 epochs"),
+        (
+            (outcome(0, invalid_reason=InvalidReason.LOSS_NOT_FINITE, message="the training loss is nan"), outcome(1)),
+            InvalidReason.LOSS_NOT_FINITE,
+            "the training loss is nan",
+        ),
+    ],
+)
+def test_each_fault_is_invalid_under_its_own_name(
+    parts: tuple[WorkerOutcome, WorkerOutcome], reason: InvalidReason, words: str
+) -> None:
+    result = merged(*parts)
+    assert result.invalid_reason is reason
+    assert result.message is not None
+    assert words in result.message
