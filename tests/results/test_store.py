@@ -1,0 +1,223 @@
+import multiprocessing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.domain.device import DeviceType
+from tasks.domain.outcome import Epoch, FailureReason, Phase, StepWindow, TrialFailure, TrialResult
+from tasks.domain.sweep import Sweep
+from tasks.domain.trial import Trial
+from tasks.results import schema
+from tasks.results.environment import describe_environment
+from tasks.results.record import Record, build_record
+from tasks.results.run import Run, check_run_name
+from tasks.results.store import ResultsError, RunFolder, put_if_absent, read_tables, write_tables
+from tests.examples import make_trial
+
+START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+def make_run(**changes: object) -> Run:
+    fields: dict[str, object] = {
+        "run_name": "full-20261122-120000",
+        "command": "prefect deployment run benchmark/full",
+        "created_at": START,
+        "sweep": Sweep(),
+        "device": DeviceType.CPU_SLICE,
+        "dataset_digest": "d" * 64,
+        "num_train_examples": 60_000,
+        "num_test_examples": 10_000,
+        "num_classes": 10,
+        "num_planned_trials": 9,
+    }
+    return Run(**(fields | changes))  # type: ignore[arg-type]
+
+
+def result_of(trial: Trial) -> TrialResult:
+    epochs = tuple(
+        Epoch(
+            epoch=number,
+            training_seconds=2.0,
+            evaluation_seconds=0.5,
+            num_examples=1000,
+            train_loss=0.3,
+            train_accuracy=0.9,
+            test_loss=0.2,
+            test_accuracy=0.95 + 0.01 * number,
+        )
+        for number in (1, 2)
+    )
+    return TrialResult(
+        trial=trial,
+        invalid_reason=None,
+        message=None,
+        epochs=epochs,
+        windows=(StepWindow(epoch=1, first_step=1, num_steps=4, num_examples=256, seconds=0.5),),
+        phase_seconds={Phase.IMPORT: 3.0, Phase.TRAINING: 4.0},
+        wall_seconds=8.0,
+        is_pinned=True,
+        num_parameters=121_930,
+        order_checksum=255,
+        weights_digest="w" * 64,
+        max_resident_bytes=10**9,
+        peak_device_memory_bytes=None,
+        versions={"python": "3.11.7", "tensorflow": "2.21.0", "keras": "3.15.1", "numpy": "2.4.6"},
+    )
+
+
+def record_of(outcome: TrialResult | TrialFailure, minutes: int = 0) -> Record:
+    return build_record(
+        outcome,
+        run_name="r",
+        environment=describe_environment(),
+        python_version="3.11.7",
+        started_at=START + timedelta(minutes=minutes),
+        queue_seconds=1.5,
+    )
+
+
+def failure_of(trial: Trial) -> TrialFailure:
+    return TrialFailure(
+        trial=trial, reason=FailureReason.WORKER_KILLED, message="rank 0 was ended", phase="training", wall_seconds=3.0
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "runs" / "r")
+    folder.create(make_run())
+    return folder
+
+
+def test_record_has_every_declared_column_and_no_other(folder: RunFolder) -> None:
+    declared = {column.name for column in schema.TRIALS} | {"epochs", "steps"}
+    assert set(record_of(result_of(make_trial()))) <= declared
+    assert set(record_of(failure_of(make_trial()))) <= declared
+    required = {column.name for column in schema.TRIALS if not column.is_nullable}
+    assert required <= set(record_of(failure_of(make_trial())))
+
+
+def test_derived_metrics_by_hand(folder: RunFolder) -> None:
+    record = record_of(result_of(make_trial()))
+    assert record["training_seconds"] == 4.0
+    assert record["examples_per_second"] == 500.0
+    assert record["device_seconds"] == 8.0
+    assert record["test_accuracy"] == pytest.approx(0.97)
+    assert record["unexplained_seconds"] == pytest.approx(1.0)
+    assert (record["status"], record["reason"]) == ("valid", None)
+    assert record["order_checksum"] == "00000000000000ff"
+
+
+def test_failed_trial_is_a_row_with_nulls_and_not_a_zero(folder: RunFolder) -> None:
+    folder.put(record_of(failure_of(make_trial())))
+    (row,) = folder.read().trials.to_pylist()
+    assert (row["status"], row["reason"], row["failed_phase"]) == ("failed", "worker_killed", "training")
+    for name in ("training_seconds", "examples_per_second", "test_accuracy", "device_seconds", "unexplained_seconds"):
+        assert row[name] is None
+    assert folder.read().epochs.num_rows == 0
+
+
+def test_tables_come_back_in_the_order_of_blocks_and_starts(folder: RunFolder) -> None:
+    trials = [make_trial(block=block, global_batch_size=batch) for block, batch in ((2, 64), (1, 128), (1, 64))]
+    for minutes, trial in enumerate(trials):
+        folder.put(record_of(result_of(trial), minutes))
+    tables = folder.read()
+    assert tables.trials.column("trial_key").to_pylist() == [trials[i].key for i in (1, 2, 0)]
+    assert tables.epochs.column("trial_key").to_pylist() == [trials[i].key for i in (1, 1, 2, 2, 0, 0)]
+    assert tables.epochs.column("epoch").to_pylist() == [1, 2] * 3
+    assert tables.steps.column("seconds").to_pylist() == [0.5] * 3
+
+
+def test_a_record_is_written_once(folder: RunFolder) -> None:
+    trial = make_trial()
+    assert folder.put(record_of(failure_of(trial)))
+    (file,) = (folder.path / "trials").iterdir()
+    before = file.read_bytes()
+    assert not folder.put(record_of(result_of(trial)))
+    assert file.read_bytes() == before
+    assert folder.finished_keys() == {trial.key}
+
+
+def test_damaged_record_is_named(folder: RunFolder) -> None:
+    folder.put(record_of(result_of(make_trial())))
+    (file,) = (folder.path / "trials").iterdir()
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(ResultsError, match=f"{file.name} cannot be read .*; move it away"):
+        folder.read()
+
+
+def test_second_run_into_the_same_folder_is_refused(folder: RunFolder) -> None:
+    with pytest.raises(ResultsError, match="already holds a run; choose another"):
+        folder.create(make_run(run_name="other"))
+    assert folder.describe() == make_run()
+
+
+def test_unwritable_folder_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultsError, match="cannot be written .*; choose another"):
+        RunFolder(tmp_path / "file" / "r").create(make_run())
+
+
+def test_report_tables_keep_types_docs_and_bytes(folder: RunFolder, tmp_path: Path) -> None:
+    folder.put(record_of(result_of(make_trial())))
+    tables = folder.read()
+    write_tables(tables, tmp_path)
+    first = (tmp_path / "trials.parquet").read_bytes()
+    again = read_tables(tmp_path)
+    assert again.trials.equals(tables.trials)
+    write_tables(again, tmp_path)
+    assert (tmp_path / "trials.parquet").read_bytes() == first
+    found = pq.read_schema(tmp_path / "trials.parquet")
+    assert found.field("training_seconds").metadata[b"unit"] == b"s"
+    assert found.metadata[b"stratbench_schema"] == b"1"
+
+
+def _race(path: Path, who: int, wins: "multiprocessing.Queue[int]") -> None:
+    if put_if_absent(path, f"{who}".encode() * 1000):
+        wins.put(who)
+
+
+def test_of_many_writers_exactly_one_wins_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    wins: multiprocessing.Queue[int] = context.Queue()
+    racers = [context.Process(target=_race, args=(tmp_path / "one", who, wins)) for who in range(8)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    winner = wins.get(timeout=5)
+    assert wins.empty()
+    assert (tmp_path / "one").read_text() == f"{winner}" * 1000
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", "-x", "x" * 101, "a b", "a\nb"])
+def test_run_names_cannot_leave_the_results_root(name: str) -> None:
+    with pytest.raises(ValueError, match="run_name="):
+        check_run_name(name)
+
+
+def test_every_column_is_documented_and_named_by_the_rules() -> None:
+    for table in (schema.TRIALS, schema.EPOCHS, schema.STEPS):
+        names = [column.name for column in table]
+        assert len(set(names)) == len(names)
+        for column in table:
+            assert column.doc
+            if column.name.endswith("_seconds") or column.name == "seconds":
+                assert column.unit == "s"
+            if column.name.endswith("_bytes"):
+                assert column.unit == "bytes"
+            if column.name.startswith("is_"):
+                assert column.type == schema.BOOLEAN
+
+
+def test_columns_that_other_programs_rely_on() -> None:
+    trials = {column.name for column in schema.TRIALS}
+    assert trials >= {
+        "trial_key", "run_name", "block", "role", "strategy", "global_batch_size", "num_workers", "num_replicas",
+        "cores_per_replica", "loop", "precision", "status", "reason", "training_seconds", "examples_per_second",
+        "test_accuracy", "device_seconds",
+    }  # fmt: skip
+    assert {column.name for column in schema.EPOCHS} >= {"trial_key", "epoch", "training_seconds", "test_accuracy"}
