@@ -27,3 +27,8 @@ def state() -> Path:
 def data_cache() -> Path:
     """Prepared datasets, one folder a digest."""
     return state() / "data"
+
+
+def dataset(source: str) -> str:
+    """A dataset's name as it is, its path made absolute: a worker's current folder is not its user's."""
+    return str(root() / Path(source).expanduser()) if "/" in source or source.endswith(".npz") else source

@@ -203,7 +203,7 @@ class FusedEngine:
         return tf.while_loop(lambda at, _: at < num_examples, batch, start, parallel_iterations=1)[1]
 
     def _share(self, num_examples: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """First and last (exclusive) row of this replica's contiguous share; empty for the last ones of a small batch."""
+        """First and last (exclusive) row of this replica's contiguous share, which may be empty in a small batch."""
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         size = (num_examples + self._num_replicas - 1) // self._num_replicas
         first = tf.minimum(replica * size, num_examples)

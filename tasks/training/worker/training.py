@@ -27,7 +27,7 @@ NUM_WARMUP_STEPS = 8
 """Steps before the clock starts; their effect is undone."""
 
 
-class TrainingStopped(Exception):
+class BrokenCheckError(Exception):
     """A check broke during training."""
 
     def __init__(self, reason: InvalidReason, message: str) -> None:
@@ -70,7 +70,7 @@ def run_worker(
             epochs.append(epoch)
             checksum = (checksum + epoch_checksum) % 2**64
             say(_describe(epoch, trial.num_epochs))
-    except TrainingStopped as stopped:
+    except BrokenCheckError as stopped:
         reason, message = stopped.reason, str(stopped)
         say(message)
 
@@ -121,7 +121,7 @@ def _run_epoch(
         window_loss, window_correct = engine.train_steps(order, start, stop)
         timer.record(first_step=start + 1, num_steps=stop - start, num_examples=num_examples)
         if not math.isfinite(window_loss):
-            raise TrainingStopped(
+            raise BrokenCheckError(
                 InvalidReason.LOSS_NOT_FINITE,
                 f"the training loss is {window_loss} in epoch {number}, steps {start + 1} to {stop}",
             )

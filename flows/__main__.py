@@ -1,0 +1,169 @@
+"""The command line, `stratbench`: thin argparse over the same stages as the flows."""
+
+import argparse
+import os
+import shlex
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from flows import locations
+from tasks.domain.device import DeviceType
+from tasks.domain.exit_code import ExitCode
+from tasks.domain.loop import Loop, Precision
+from tasks.domain.model import Model
+from tasks.domain.strategy import Strategy
+from tasks.domain.sweep import Sweep, parse_choice
+
+DEFAULTS = Sweep()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit code (see docs/command-line.md)."""
+    if sys.platform == "win32":
+        print("stratbench does not run on native Windows; use WSL2, where it is a Linux program", file=sys.stderr)
+        return ExitCode.REFUSED
+    words = sys.argv[1:] if argv is None else argv
+    arguments = _parser().parse_args(words)
+    arguments.line = shlex.join(["stratbench", *words])
+    try:
+        return int(arguments.handler(arguments))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except ValueError as error:
+        print(f"stratbench {arguments.command}: {error}", file=sys.stderr)
+        return ExitCode.REFUSED
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from flows.direct import Places, run_sweep
+
+    sweep = _sweep(arguments)
+    run_name = arguments.run_name or f"run-{datetime.now():%Y%m%d-%H%M%S}"
+    if arguments.output is None:
+        places = Places(locations.runs() / run_name, locations.reports() / run_name, locations.data_cache())
+    else:
+        output = arguments.output.absolute()
+        places = Places(output / "run", output, locations.data_cache())
+    return run_sweep(sweep, run_name=run_name, command=arguments.line, places=places, may_continue=arguments.resume)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from tasks.reporting.report import rebuild_report, write_report
+
+    from tasks.results.store import RunFolder
+
+    folder = RunFolder(arguments.folder)
+    if folder.exists():
+        run = folder.describe()
+        path = write_report(run, folder.read(), arguments.output or locations.reports() / run.run_name)
+    elif arguments.output:
+        raise ValueError(f"{arguments.folder} holds no run.json; --output goes with a folder under runs/")
+    else:
+        path = rebuild_report(arguments.folder)
+    print(path)
+    return ExitCode.OK
+
+
+def _up(arguments: argparse.Namespace) -> int:
+    from flows.stack.local import up
+
+    up(ports=arguments.ports)
+    return ExitCode.OK
+
+
+def _status(_: argparse.Namespace) -> int:
+    from flows.stack.local import status
+
+    return ExitCode.OK if status() else ExitCode.NOT_MEASURED
+
+
+def _down(_: argparse.Namespace) -> int:
+    from flows.stack.local import down
+
+    down()
+    return ExitCode.OK
+
+
+def _benchmark(arguments: argparse.Namespace) -> int:
+    from flows.stack.watching import run_benchmark
+
+    return run_benchmark(arguments.deployment, arguments.param)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="stratbench", description="Which TensorFlow distribution strategy, at which batch size, on this hardware?"
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="measure a sweep here, without a server, and report"))
+    report = commands.add_parser("report", help="rebuild a report from its results")
+    report.add_argument("folder", type=Path, help="a folder under runs/, or a report folder with its Parquet files")
+    report.add_argument("--output", type=Path, help="folder of the report (default: reports/<run name>)")
+    report.set_defaults(handler=_report)
+    up = commands.add_parser("up", help="start the local stack: Prefect server, pools, workers, deployments")
+    up.add_argument("--ports", default="4200-4299", help="ports that the server may take (default: %(default)s)")
+    up.set_defaults(handler=_up)
+    commands.add_parser("status", help="show the local stack").set_defaults(handler=_status)
+    commands.add_parser("down", help="stop the local stack").set_defaults(handler=_down)
+    benchmark = commands.add_parser("benchmark", help="up, run a deployment, wait for its report")
+    benchmark.add_argument("deployment", nargs="?", default="full", help="of the flow benchmark (default: %(default)s)")
+    benchmark.add_argument("--param", action="append", default=[], metavar="NAME=JSON", help="as prefect has it")
+    benchmark.set_defaults(handler=_benchmark)
+    return parser
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    d = DEFAULTS
+    run.add_argument("--strategy", nargs="+", default=list(d.strategies), help=f"of {', '.join(Strategy)}")
+    run.add_argument("--batch-size", nargs="+", type=int, default=list(d.global_batch_sizes), help="global batch sizes")
+    run.add_argument("--epochs", type=int, default=d.num_epochs, help="default: %(default)s")
+    run.add_argument("--blocks", type=int, default=d.num_blocks, help="passes over the grid (default: %(default)s)")
+    run.add_argument("--replicas", type=int, default=d.num_replicas, help="devices of distributed strategies")
+    run.add_argument("--device", default=None, help=f"of {', '.join(DeviceType)} (default: what the machine has)")
+    run.add_argument("--cores-per-replica", type=int, default=d.cores_per_replica, help="width of a CPU slice")
+    run.add_argument("--dataset", default=d.dataset, help="mnist, fashion_mnist, an IDX folder or an .npz file")
+    run.add_argument("--max-train-examples", type=int, default=None, help="train on the first so many only")
+    run.add_argument("--model", default=d.model, help=f"of {', '.join(Model)}")
+    run.add_argument("--loop", default=d.loop, help=f"of {', '.join(Loop)}")
+    run.add_argument("--precision", default=d.precision, help=f"of {', '.join(Precision)}")
+    run.add_argument("--tf32", action="store_true", help="TensorFloat-32 in float32 products (GPUs)")
+    run.add_argument("--learning-rate", type=float, default=d.learning_rate, help="default: %(default)s")
+    run.add_argument("--target-accuracy", type=float, default=d.target_accuracy, help="default: %(default)s")
+    run.add_argument("--seed", type=int, default=d.seed, help="default: %(default)s")
+    run.add_argument("--trial-timeout", type=float, default=d.trial_timeout_seconds, help="seconds a trial may take")
+    run.add_argument("--run-name", default=None, help="default: run-<date>-<time>")
+    run.add_argument("--output", type=Path, default=None, help="folder of the report, with the run's results inside")
+    run.add_argument("--resume", action="store_true", help="continue the run of that name or folder")
+    run.set_defaults(handler=_run)
+
+
+def _sweep(arguments: argparse.Namespace) -> Sweep:
+    device = arguments.device
+    return Sweep(
+        strategies=tuple(parse_choice(Strategy, text, "strategy") for text in arguments.strategy),
+        global_batch_sizes=tuple(arguments.batch_size),
+        num_epochs=arguments.epochs,
+        num_blocks=arguments.blocks,
+        num_replicas=arguments.replicas,
+        device=None if device is None else parse_choice(DeviceType, device, "device"),
+        cores_per_replica=arguments.cores_per_replica,
+        dataset=locations.dataset(arguments.dataset),
+        max_train_examples=arguments.max_train_examples,
+        model=parse_choice(Model, arguments.model, "model"),
+        loop=parse_choice(Loop, arguments.loop, "loop"),
+        precision=parse_choice(Precision, arguments.precision, "precision"),
+        is_tf32_enabled=arguments.tf32,
+        learning_rate=arguments.learning_rate,
+        target_accuracy=arguments.target_accuracy,
+        seed=arguments.seed,
+        trial_timeout_seconds=arguments.trial_timeout,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

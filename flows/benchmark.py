@@ -1,0 +1,171 @@
+"""Flow `benchmark`: prepare the data, run the trials that the planner asks for, report."""
+
+import json
+import re
+import shlex
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.concurrency.asyncio import concurrency
+from prefect.runtime import deployment, flow_run
+from prefect.states import Completed, Failed
+from pydantic import Field
+from tasks.reporting.task import write_run_report
+
+from flows import locations
+from flows.cancelling import cancel_children
+from flows.fan_out import run_trials, say_who_is_running
+from flows.names import SWEEP_LIMIT
+from flows.opening import OpenRun, open_run
+from tasks.data.task import prepare_dataset
+from tasks.domain.device import DeviceType
+from tasks.domain.loop import Loop, Precision
+from tasks.domain.model import Model
+from tasks.domain.outcome import Status
+from tasks.domain.strategy import Strategy
+from tasks.domain.sweep import Sweep
+from tasks.planning.planner import Finished, next_trials
+
+DEFAULTS = Sweep()
+LATEST_START = timedelta(hours=1)
+"""A scheduled run that could not start for so long is refused: measured by day, it would not be that night's."""
+
+LEASE_SECONDS = 60.0
+
+Count = Annotated[int, Field(ge=1)]
+
+
+def name_run() -> str:
+    """The run's name, `<deployment>-<scheduled start>` unless given; a retried run keeps the one that it has."""
+    if given := flow_run.parameters.get("run_name"):
+        return str(given)
+    prefix = deployment.name or "benchmark"
+    if re.fullmatch(rf"{re.escape(prefix)}-\d{{8}}-\d{{6}}", str(flow_run.name)):
+        return str(flow_run.name)
+    return f"{prefix}-{flow_run.scheduled_start_time:%Y%m%d-%H%M%S}"
+
+
+@flow(
+    name="benchmark",
+    flow_run_name=name_run,
+    on_cancellation=[cancel_children],
+    on_crashed=[cancel_children],
+    persist_result=False,
+)
+async def benchmark(
+    strategies: Annotated[tuple[Strategy, ...], Field(min_length=1)] = DEFAULTS.strategies,
+    global_batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)] = DEFAULTS.global_batch_sizes,
+    num_epochs: Count = DEFAULTS.num_epochs,
+    num_blocks: Count = DEFAULTS.num_blocks,
+    num_replicas: Count = DEFAULTS.num_replicas,
+    device: DeviceType | None = DEFAULTS.device,
+    cores_per_replica: Count = DEFAULTS.cores_per_replica,
+    dataset: str = DEFAULTS.dataset,
+    max_train_examples: Count | None = DEFAULTS.max_train_examples,
+    model: Model = DEFAULTS.model,
+    loop: Loop = DEFAULTS.loop,
+    precision: Precision = DEFAULTS.precision,
+    is_tf32_enabled: bool = DEFAULTS.is_tf32_enabled,
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = DEFAULTS.learning_rate,
+    target_accuracy: Annotated[float, Field(gt=0, lt=1)] = DEFAULTS.target_accuracy,
+    seed: Annotated[int, Field(ge=0)] = DEFAULTS.seed,
+    trial_timeout_seconds: Annotated[float, Field(gt=0)] = DEFAULTS.trial_timeout_seconds,
+    run_name: str | None = None,
+) -> State:
+    """Measure every strategy at every batch size and report.
+
+    Args:
+        strategies: what is compared.
+        global_batch_sizes: examples per optimizer step over all replicas.
+        num_epochs: passes over the training data.
+        num_blocks: complete passes over the grid, each in a shuffled order with a seed of its own.
+        num_replicas: devices of the distributed strategies.
+        device: what one replica trains on; empty: GPUs where there are some, otherwise slices of cores.
+        cores_per_replica: width of a CPU slice in physical cores.
+        dataset: `mnist`, `fashion_mnist`, or a path to a folder of IDX files or to an `.npz` file.
+        max_train_examples: train on the first so many examples only; empty: all.
+        model: what is trained.
+        loop: how the training steps are driven.
+        precision: the type in which the model computes.
+        is_tf32_enabled: TensorFloat-32 in float32 products; affects GPUs only.
+        learning_rate: Adam's step size.
+        target_accuracy: test accuracy whose first reaching is the time to accuracy.
+        seed: seed of block 1; also shuffles the trials.
+        trial_timeout_seconds: deadline of one trial.
+        run_name: names the results and the report; a run of that name and configuration is continued.
+    """
+    logger = get_run_logger()
+    if late := _hours_late():
+        return Failed(name="NotMeasured", message=f"scheduled {late:.1f} hours ago; not measured, not caught up")
+    sweep = Sweep(
+        strategies=strategies,
+        global_batch_sizes=global_batch_sizes,
+        num_epochs=num_epochs,
+        num_blocks=num_blocks,
+        num_replicas=num_replicas,
+        device=device,
+        cores_per_replica=cores_per_replica,
+        dataset=locations.dataset(dataset),
+        max_train_examples=max_train_examples,
+        model=model,
+        loop=loop,
+        precision=precision,
+        is_tf32_enabled=is_tf32_enabled,
+        learning_rate=learning_rate,
+        target_accuracy=target_accuracy,
+        seed=seed,
+        trial_timeout_seconds=trial_timeout_seconds,
+    )
+    name = run_name or str(flow_run.name)
+    await say_who_is_running(logger)
+    async with concurrency(SWEEP_LIMIT, occupy=1, strict=True, lease_duration=LEASE_SECONDS):
+        opened = open_run(
+            sweep,
+            run_name=name,
+            command=_command(),
+            path=locations.runs() / name,
+            cache=locations.data_cache(),
+            may_continue=True,
+        )
+        prepare_dataset(sweep.dataset, str(locations.data_cache()))
+        await _measure(opened)
+        report = write_run_report(str(opened.folder.path), str(locations.reports() / name))
+    return _final_state(opened, report)
+
+
+async def _measure(opened: OpenRun) -> None:
+    """Run what the planner asks for until it says that the run is finished."""
+    while True:
+        step = next_trials(opened.run.sweep, opened.device, opened.data, opened.folder.finished_keys())
+        if isinstance(step, Finished):
+            return
+        await run_trials(step, opened)
+
+
+def _final_state(opened: OpenRun, report: str) -> State:
+    statuses = opened.folder.read().trials.column("status").to_pylist()
+    num_valid, num_planned = statuses.count(Status.VALID), opened.run.num_planned_trials
+    message = f"{num_valid} of {num_planned} trials valid; report: {report}"
+    if num_valid == 0:
+        return Failed(message=message)
+    if num_valid < num_planned:
+        return Completed(name="Degraded", message=message)
+    return Completed(message=message)
+
+
+def _hours_late() -> float | None:
+    """Hours since the scheduled start of a run that a schedule created, if they are too many."""
+    if "auto-scheduled" not in flow_run.tags or flow_run.run_count > 1:
+        return None
+    late = datetime.now(UTC) - flow_run.scheduled_start_time
+    return late / timedelta(hours=1) if late > LATEST_START else None
+
+
+def _command() -> str:
+    """The command that runs the same deployment with the same parameters again."""
+    given = {key: value for key, value in flow_run.parameters.items() if key != "run_name"}
+    return f"prefect deployment run benchmark/{deployment.name or 'full'}" + "".join(
+        f" --param {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in sorted(given.items())
+    )

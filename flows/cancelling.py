@@ -1,0 +1,28 @@
+"""Hook: when a run of `benchmark` is cancelled or crashes, its trials go with it."""
+
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.flows import Flow
+from prefect.states import Cancelled, Cancelling
+
+WAITING = (StateType.SCHEDULED, StateType.PENDING)
+
+
+async def cancel_children(flow: Flow[..., object], flow_run: FlowRun, state: State) -> None:
+    """Cancel the trials of `flow_run`: first those that wait, so that none of them takes a freed place."""
+    del flow, state
+    async with get_client() as client:
+        children = await _unfinished_children(client, flow_run)
+        for child in children:
+            if child.state_type in WAITING:
+                await client.set_flow_run_state(child.id, Cancelled(message="its benchmark ended"), force=True)
+        for child in children:
+            if child.state_type not in WAITING:
+                await client.set_flow_run_state(child.id, Cancelling(message="its benchmark ended"))
+
+
+async def _unfinished_children(client: PrefectClient, flow_run: FlowRun) -> list[FlowRun]:
+    parent = FlowRunFilterParentFlowRunId(any_=[flow_run.id])
+    children = await client.read_flow_runs(flow_run_filter=FlowRunFilter(parent_flow_run_id=parent))
+    return [child for child in children if child.state is None or not child.state.is_final()]

@@ -1,0 +1,126 @@
+"""Fan-out: one flow run a trial into the GPU pool, and the patience to wait for all of them."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import httpx
+from prefect import get_run_logger
+from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.deployments import arun_deployment
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.runtime import flow_run
+
+from flows.opening import OpenRun
+from tasks.domain.outcome import FailureReason
+from tasks.domain.trial import Trial
+from tasks.training.measurement import record_loss
+
+Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+DEPLOYMENT = "trial/gpu"
+POLL_SECONDS = 2.0
+PATIENCE_SECONDS = 600.0
+"""How long the API may be out of reach before waiting is given up."""
+
+
+async def run_trials(trials: Sequence[Trial], opened: OpenRun) -> None:
+    """Submit the trials one after another, wait for all, and see to it that each has a record.
+
+    A trial that goes wrong is a record, never an error here.
+    """
+    logger = get_run_logger()
+    submitted = {}
+    for trial in trials:
+        run = await _submit(trial, opened)
+        submitted[run.id] = trial
+        logger.info(f"submitted {trial.label}")
+    await _wait(submitted, opened, logger)
+
+
+async def say_who_is_running(logger: Log) -> None:
+    """Say in the log which other benchmark holds the machine, if one does."""
+    async with get_client() as client:
+        running = await client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=["benchmark"])),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
+            ),
+        )
+    others = [run.name for run in running if str(run.id) != flow_run.id]
+    if others:
+        logger.info(f"waiting until {', '.join(others)} has ended: one benchmark at a time")
+
+
+async def _submit(trial: Trial, opened: OpenRun) -> FlowRun:
+    return await arun_deployment(
+        DEPLOYMENT,
+        parameters={
+            "trial": trial,
+            "run_name": opened.run.run_name,
+            "submitted_at": datetime.now(UTC),
+        },
+        flow_run_name=f"{opened.run.run_name}: {trial.label}",
+        timeout=0,
+        as_subflow=True,
+        # The same attempt submits a trial once, however often it is retried; another attempt submits it anew.
+        idempotency_key=f"{flow_run.id}:{flow_run.run_count}:{trial.key}",
+    )
+
+
+async def _wait(submitted: dict[UUID, Trial], opened: OpenRun, logger: Log) -> None:
+    """Poll until every run has ended; an outage of the API is waited out."""
+    began = last_answer = time.monotonic()
+    ended: set[UUID] = set()
+    progress = await acreate_progress_artifact(0.0, description=_describe_progress(0, len(submitted), 0.0))
+    while len(ended) < len(submitted):
+        await asyncio.sleep(POLL_SECONDS)
+        try:
+            newly = [run for run in await _read(submitted.keys() - ended) if run.state and run.state.is_final()]
+            for run in newly:
+                _finish(run, submitted[run.id], opened, logger)
+                ended.add(run.id)
+            if newly:
+                share = 100.0 * len(ended) / len(submitted)
+                text = _describe_progress(len(ended), len(submitted), time.monotonic() - began)
+                await aupdate_progress_artifact(progress, share, text)
+            last_answer = time.monotonic()
+        except (httpx.TransportError, PrefectHTTPStatusError) as error:
+            if time.monotonic() - last_answer > PATIENCE_SECONDS:
+                raise
+            logger.warning(f"Prefect's API does not answer ({type(error).__name__}); waiting on")
+
+
+async def _read(ids: Iterable[UUID]) -> list[FlowRun]:
+    async with get_client() as client:
+        return await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(ids))))
+
+
+def _finish(run: FlowRun, trial: Trial, opened: OpenRun, logger: Log) -> None:
+    """Log how a trial ended; write its record if the run that should have written it was lost."""
+    assert run.state is not None
+    logger.info(f"{trial.label}: {run.state.name}{f', {run.state.message}' if run.state.message else ''}")
+    if trial.key not in opened.folder.finished_keys():
+        reason = FailureReason.CANCELLED if run.state.is_cancelled() else FailureReason.RUN_LOST
+        message = f"its flow run ended as {run.state.name} without a record"
+        record_loss(trial, run_name=opened.run.run_name, folder=opened.folder, message=message, reason=reason)
+
+
+def _describe_progress(num_ended: int, num_submitted: int, seconds: float) -> str:
+    text = f"{num_ended} of {num_submitted} trials of this block"
+    if not num_ended or num_ended == num_submitted:
+        return text
+    return f"{text}, about {seconds / num_ended * (num_submitted - num_ended) / 60:.0f} min left"

@@ -1,0 +1,36 @@
+"""Flow `trial`: one trial on a machine of the GPU pool."""
+
+import platform
+from datetime import datetime
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.concurrency.asyncio import concurrency
+from prefect.states import Completed, Failed
+
+from flows import locations
+from flows.names import machine_limit
+from tasks.data.task import prepare_dataset
+from tasks.domain.outcome import Status
+from tasks.domain.trial import Trial
+from tasks.training.task import train
+
+LEASE_SECONDS = 60.0
+"""The machine's place frees itself this long after its holder was lost."""
+
+
+@flow(name="trial", persist_result=False)
+async def trial(trial: Trial, run_name: str, submitted_at: datetime) -> State:
+    """Train one point of a sweep in fresh processes and keep its record.
+
+    Args:
+        trial: the whole configuration.
+        run_name: the run that the record belongs to.
+        submitted_at: when the run was asked for; the queue time counts from here.
+    """
+    async with concurrency(machine_limit(platform.node()), occupy=1, strict=True, lease_duration=LEASE_SECONDS):
+        data = prepare_dataset(trial.dataset, str(locations.data_cache()))
+        status, reason = await train(trial, run_name, str(locations.runs() / run_name), data, submitted_at)
+    if status == Status.VALID:
+        return Completed(message=f"{trial.label} is valid")
+    return Failed(name=status.capitalize(), message=reason)
