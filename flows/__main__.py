@@ -8,10 +8,12 @@ from datetime import datetime
 from pathlib import Path
 
 from flows import locations
+from flows.names import BENCHMARK_POOL, TRIAL_POOL
 from tasks.domain.device import DeviceType
 from tasks.domain.exit_code import ExitCode
 from tasks.domain.loop import Loop, Precision
 from tasks.domain.model import Model
+from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep, parse_choice
 
@@ -34,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
-    except ValueError as error:
+    except Refusal as error:
         print(f"stratbench {arguments.command}: {error}", file=sys.stderr)
         return ExitCode.REFUSED
 
@@ -54,7 +56,6 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     from tasks.reporting.report import rebuild_report, write_report
-
     from tasks.results.store import RunFolder
 
     folder = RunFolder(arguments.folder)
@@ -62,7 +63,7 @@ def _report(arguments: argparse.Namespace) -> int:
         run = folder.describe()
         path = write_report(run, folder.read(), arguments.output or locations.reports() / run.run_name)
     elif arguments.output:
-        raise ValueError(f"{arguments.folder} holds no run.json; --output goes with a folder under runs/")
+        raise Refusal(f"{arguments.folder} holds no run.json; --output goes with a folder under runs/")
     else:
         path = rebuild_report(arguments.folder)
     print(path)
@@ -71,13 +72,14 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _up(arguments: argparse.Namespace) -> int:
     from flows.stack.local import up
+    from flows.stack.pools import Pools
 
-    up(ports=arguments.ports)
+    up(ports=arguments.ports, pools=Pools(benchmark=arguments.pool, trial=arguments.gpu_pool))
     return ExitCode.OK
 
 
 def _status(_: argparse.Namespace) -> int:
-    from flows.stack.local import status
+    from flows.stack.status import status
 
     return ExitCode.OK if status() else ExitCode.NOT_MEASURED
 
@@ -107,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(handler=_report)
     up = commands.add_parser("up", help="start the local stack: Prefect server, pools, workers, deployments")
     up.add_argument("--ports", default="4200-4299", help="ports that the server may take (default: %(default)s)")
+    up.add_argument("--pool", default=BENCHMARK_POOL, help="work pool of the benchmark (default: %(default)s)")
+    up.add_argument("--gpu-pool", default=TRIAL_POOL, help="work pool of the trials (default: %(default)s)")
     up.set_defaults(handler=_up)
     commands.add_parser("status", help="show the local stack").set_defaults(handler=_status)
     commands.add_parser("down", help="stop the local stack").set_defaults(handler=_down)

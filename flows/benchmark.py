@@ -1,5 +1,6 @@
 """Flow `benchmark`: prepare the data, run the trials that the planner asks for, report."""
 
+import dataclasses
 import json
 import re
 import shlex
@@ -12,7 +13,6 @@ from prefect.concurrency.asyncio import concurrency
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 from pydantic import Field
-from tasks.reporting.task import write_run_report
 
 from flows import locations
 from flows.cancelling import cancel_children
@@ -24,9 +24,11 @@ from tasks.domain.device import DeviceType
 from tasks.domain.loop import Loop, Precision
 from tasks.domain.model import Model
 from tasks.domain.outcome import Status
+from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.planning.planner import Finished, next_trials
+from tasks.reporting.task import write_run_report
 
 DEFAULTS = Sweep()
 LATEST_START = timedelta(hours=1)
@@ -99,39 +101,42 @@ async def benchmark(
     logger = get_run_logger()
     if late := _hours_late():
         return Failed(name="NotMeasured", message=f"scheduled {late:.1f} hours ago; not measured, not caught up")
-    sweep = Sweep(
-        strategies=strategies,
-        global_batch_sizes=global_batch_sizes,
-        num_epochs=num_epochs,
-        num_blocks=num_blocks,
-        num_replicas=num_replicas,
-        device=device,
-        cores_per_replica=cores_per_replica,
-        dataset=locations.dataset(dataset),
-        max_train_examples=max_train_examples,
-        model=model,
-        loop=loop,
-        precision=precision,
-        is_tf32_enabled=is_tf32_enabled,
-        learning_rate=learning_rate,
-        target_accuracy=target_accuracy,
-        seed=seed,
-        trial_timeout_seconds=trial_timeout_seconds,
-    )
-    name = run_name or str(flow_run.name)
-    await say_who_is_running(logger)
-    async with concurrency(SWEEP_LIMIT, occupy=1, strict=True, lease_duration=LEASE_SECONDS):
-        opened = open_run(
-            sweep,
-            run_name=name,
-            command=_command(),
-            path=locations.runs() / name,
-            cache=locations.data_cache(),
-            may_continue=True,
+    try:
+        sweep = Sweep(
+            strategies=strategies,
+            global_batch_sizes=global_batch_sizes,
+            num_epochs=num_epochs,
+            num_blocks=num_blocks,
+            num_replicas=num_replicas,
+            device=device,
+            cores_per_replica=cores_per_replica,
+            dataset=locations.dataset(dataset),
+            max_train_examples=max_train_examples,
+            model=model,
+            loop=loop,
+            precision=precision,
+            is_tf32_enabled=is_tf32_enabled,
+            learning_rate=learning_rate,
+            target_accuracy=target_accuracy,
+            seed=seed,
+            trial_timeout_seconds=trial_timeout_seconds,
         )
-        prepare_dataset(sweep.dataset, str(locations.data_cache()))
-        await _measure(opened)
-        report = write_run_report(str(opened.folder.path), str(locations.reports() / name))
+        name = run_name or str(flow_run.name)
+        await say_who_is_running(logger)
+        async with concurrency(SWEEP_LIMIT, occupy=1, strict=True, lease_duration=LEASE_SECONDS):
+            opened = open_run(
+                sweep,
+                run_name=name,
+                command=_command(sweep),
+                path=locations.runs() / name,
+                cache=locations.data_cache(),
+                may_continue=True,
+            )
+            prepare_dataset(sweep.dataset, str(locations.data_cache()))
+            await _measure(opened)
+            report = write_run_report(str(opened.folder.path), str(locations.reports() / name))
+    except Refusal as refusal:
+        return Failed(name="Refused", message=str(refusal))
     return _final_state(opened, report)
 
 
@@ -163,9 +168,10 @@ def _hours_late() -> float | None:
     return late / timedelta(hours=1) if late > LATEST_START else None
 
 
-def _command() -> str:
-    """The command that runs the same deployment with the same parameters again."""
-    given = {key: value for key, value in flow_run.parameters.items() if key != "run_name"}
-    return f"prefect deployment run benchmark/{deployment.name or 'full'}" + "".join(
-        f" --param {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in sorted(given.items())
-    )
+def _command(sweep: Sweep) -> str:
+    """The command that measures the same sweep again: what differs from the defaults is stated."""
+    command = ["prefect", "deployment", "run", f"benchmark/{deployment.name or 'full'}"]
+    for field in dataclasses.fields(Sweep):
+        if (value := getattr(sweep, field.name)) != getattr(DEFAULTS, field.name):
+            command += ["--param", f"{field.name}={json.dumps(value)}"]
+    return shlex.join(command)

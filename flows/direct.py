@@ -6,16 +6,15 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from tasks.reporting.report import write_report
 
 from flows.opening import OpenRun, open_run
 from tasks.data.preparation import prepare
 from tasks.domain.exit_code import ExitCode, worst
 from tasks.domain.outcome import Status
 from tasks.domain.sweep import Sweep
-from tasks.domain.trial import Trial
 from tasks.planning.planner import Finished, next_trials
-from tasks.results.record import Record
+from tasks.reporting.report import write_report
+from tasks.results.record import summarize
 from tasks.training.measurement import measure_trial
 
 EXIT_CODES = {Status.VALID: ExitCode.OK, Status.INVALID: ExitCode.INVALID, Status.FAILED: ExitCode.FAILED}
@@ -31,7 +30,7 @@ class Places:
 
 
 def run_sweep(sweep: Sweep, *, run_name: str, command: str, places: Places, may_continue: bool) -> ExitCode:
-    """Measure and report; prints what happens and, last, the report's path. Raises ValueError for refused input."""
+    """Measure and report; prints what happens and, last, the report's path. Raises Refusal for refused input."""
     console = Console()
     opened = open_run(
         sweep,
@@ -63,7 +62,7 @@ def _measure(opened: OpenRun, say: Callable[..., None], advance: Callable[[], No
     ):
         for trial in step:
             record = measure_trial(trial, run_name=opened.run.run_name, folder=opened.folder, data=opened.data)
-            say(_describe(trial, record), highlight=False, markup=False)
+            say(f"{trial.label}: {summarize(record)}", highlight=False, markup=False, soft_wrap=True)
             advance()
 
 
@@ -74,15 +73,6 @@ def _report(opened: OpenRun, places: Places, console: Console) -> None:
 
 def _count(opened: OpenRun) -> int:
     return len(opened.folder.finished_keys())
-
-
-def _describe(trial: Trial, record: Record) -> str:
-    if record["status"] != Status.VALID:
-        return f"{trial.label}: {record['status']}, {record['reason']}: {record['message']}"
-    return (
-        f"{trial.label}: {record['training_seconds']:.2f} s training, {record['examples_per_second']:,.0f} examples/s, "
-        f"test accuracy {record['test_accuracy']:.2%}"
-    )
 
 
 def _progress(console: Console) -> Progress:

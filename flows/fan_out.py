@@ -32,6 +32,7 @@ from tasks.training.measurement import record_loss
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 DEPLOYMENT = "trial/gpu"
+PROGRESS_KEY = "benchmark-progress"
 POLL_SECONDS = 2.0
 PATIENCE_SECONDS = 600.0
 """How long the API may be out of reach before waiting is given up."""
@@ -85,7 +86,9 @@ async def _wait(submitted: dict[UUID, Trial], opened: OpenRun, logger: Log) -> N
     """Poll until every run has ended; an outage of the API is waited out."""
     began = last_answer = time.monotonic()
     ended: set[UUID] = set()
-    progress = await acreate_progress_artifact(0.0, description=_describe_progress(0, len(submitted), 0.0))
+    progress = await acreate_progress_artifact(
+        0.0, key=PROGRESS_KEY, description=_describe_progress(0, len(submitted), 0.0)
+    )
     while len(ended) < len(submitted):
         await asyncio.sleep(POLL_SECONDS)
         try:
@@ -112,7 +115,7 @@ async def _read(ids: Iterable[UUID]) -> list[FlowRun]:
 def _finish(run: FlowRun, trial: Trial, opened: OpenRun, logger: Log) -> None:
     """Log how a trial ended; write its record if the run that should have written it was lost."""
     assert run.state is not None
-    logger.info(f"{trial.label}: {run.state.name}{f', {run.state.message}' if run.state.message else ''}")
+    logger.info(f"{trial.label}: {run.state.message or run.state.name}")
     if trial.key not in opened.folder.finished_keys():
         reason = FailureReason.CANCELLED if run.state.is_cancelled() else FailureReason.RUN_LOST
         message = f"its flow run ended as {run.state.name} without a record"

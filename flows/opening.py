@@ -27,7 +27,7 @@ class OpenRun:
 def open_run(sweep: Sweep, *, run_name: str, command: str, path: Path, cache: Path, may_continue: bool) -> OpenRun:
     """Check the sweep against this machine and its data, and begin or continue the run in the folder `path`.
 
-    Raises ValueError, in one sentence for the user, before anything is written.
+    Raises Refusal, in one sentence for the user, before anything is written.
     """
     check_run_name(run_name)
     folder = RunFolder(path)

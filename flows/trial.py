@@ -30,7 +30,7 @@ async def trial(trial: Trial, run_name: str, submitted_at: datetime) -> State:
     """
     async with concurrency(machine_limit(platform.node()), occupy=1, strict=True, lease_duration=LEASE_SECONDS):
         data = prepare_dataset(trial.dataset, str(locations.data_cache()))
-        status, reason = await train(trial, run_name, str(locations.runs() / run_name), data, submitted_at)
+        status, summary = await train(trial, run_name, str(locations.runs() / run_name), data, submitted_at)
     if status == Status.VALID:
-        return Completed(message=f"{trial.label} is valid")
-    return Failed(name=status.capitalize(), message=reason)
+        return Completed(message=summary)
+    return Failed(name=status.capitalize(), message=summary)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tasks.domain.refusal import Refusal
+
 
 class NamedDataset(StrEnum):
     """A dataset that the product finds by itself."""
@@ -19,11 +21,11 @@ class NamedDataset(StrEnum):
 
 
 def check_dataset(source: str) -> None:
-    """Raise ValueError unless `source` is a known name or looks like a path (an IDX folder or an `.npz` file)."""
+    """Raise Refusal unless `source` is a known name or looks like a path (an IDX folder or an `.npz` file)."""
     if source in tuple(NamedDataset) or "/" in source or source.endswith(".npz"):
         return
     known = ", ".join(NamedDataset)
-    raise ValueError(
+    raise Refusal(
         f"dataset={source!r} is not known; use one of {known}, or a path with a slash "
         "to a folder of IDX files or to an .npz file"
     )

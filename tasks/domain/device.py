@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tasks.domain.refusal import Refusal
+
 
 class DeviceType(StrEnum):
     """The kind of device that holds one replica."""
@@ -33,16 +35,16 @@ class Devices:
         return DeviceType.GPU if self.gpus else DeviceType.CPU_SLICE
 
     def check(self, device: DeviceType, num_replicas: int, cores_per_replica: int) -> None:
-        """Raise ValueError unless `num_replicas` devices of that kind exist here."""
+        """Raise Refusal unless `num_replicas` devices of that kind exist here."""
         if device is DeviceType.GPU:
             if num_replicas > len(self.gpus):
-                raise ValueError(
+                raise Refusal(
                     f"num_replicas={num_replicas} is more than the {len(self.gpus)} GPUs of this machine; "
                     f"use at most {len(self.gpus)}, or device=cpu_slice"
                 )
             return
         if num_replicas * cores_per_replica > len(self.cores):
-            raise ValueError(
+            raise Refusal(
                 f"num_replicas={num_replicas} x cores_per_replica={cores_per_replica} needs "
                 f"{num_replicas * cores_per_replica} physical cores, this machine offers {len(self.cores)}; "
                 f"use num_replicas={max(1, len(self.cores) // cores_per_replica)} or narrower slices"

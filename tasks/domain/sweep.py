@@ -9,6 +9,7 @@ from tasks.domain.dataset import PreparedDataset, check_dataset
 from tasks.domain.device import Devices, DeviceType
 from tasks.domain.loop import Loop, Precision
 from tasks.domain.model import Model
+from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 from tasks.domain.trial import check_batch
 
@@ -17,7 +18,7 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sweep:
-    """The requested grid. Raises ValueError on nonsense, before anything starts."""
+    """The requested grid. Raises Refusal on nonsense, before anything starts."""
 
     strategies: tuple[Strategy, ...] = (Strategy.ONE_DEVICE, Strategy.MIRRORED, Strategy.MULTI_WORKER_MIRRORED)
     global_batch_sizes: tuple[int, ...] = (64, 128, 256)
@@ -51,35 +52,35 @@ class Sweep:
 
     def __post_init__(self) -> None:
         if not self.strategies:
-            raise ValueError(f"strategies is empty; name at least one of {', '.join(Strategy)}")
+            raise Refusal(f"strategies is empty; name at least one of {', '.join(Strategy)}")
         if not self.global_batch_sizes:
-            raise ValueError("global_batch_sizes is empty; name at least one batch size, for example 64")
+            raise Refusal("global_batch_sizes is empty; name at least one batch size, for example 64")
         _refuse_duplicates("strategies", self.strategies)
         _refuse_duplicates("global_batch_sizes", self.global_batch_sizes)
         for name in ("num_epochs", "num_blocks", "num_replicas", "cores_per_replica"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+                raise Refusal(f"{name}={getattr(self, name)} must be at least 1")
         if self.max_train_examples is not None and self.max_train_examples < 1:
-            raise ValueError(f"max_train_examples={self.max_train_examples} must be at least 1, or null for all")
+            raise Refusal(f"max_train_examples={self.max_train_examples} must be at least 1, or null for all")
         if not 0 < self.learning_rate < 1:
-            raise ValueError(f"learning_rate={self.learning_rate} must lie between 0 and 1")
+            raise Refusal(f"learning_rate={self.learning_rate} must lie between 0 and 1")
         if not 0 < self.target_accuracy < 1:
-            raise ValueError(f"target_accuracy={self.target_accuracy} must lie between 0 and 1; use .985 for 98.5 %")
+            raise Refusal(f"target_accuracy={self.target_accuracy} must lie between 0 and 1; use .985 for 98.5 %")
         if self.seed < 0:
-            raise ValueError(f"seed={self.seed} must not be negative")
+            raise Refusal(f"seed={self.seed} must not be negative")
         if not self.trial_timeout_seconds > 0:
-            raise ValueError(f"trial_timeout_seconds={self.trial_timeout_seconds} must be greater than 0")
+            raise Refusal(f"trial_timeout_seconds={self.trial_timeout_seconds} must be greater than 0")
         check_dataset(self.dataset)
         for batch in self.global_batch_sizes:
             if batch < 1:
-                raise ValueError(f"global_batch_size={batch} must be at least 1")
+                raise Refusal(f"global_batch_size={batch} must be at least 1")
 
     def replicas_of(self, strategy: Strategy) -> int:
         """Devices that one trial of `strategy` trains on."""
         return 1 if strategy is Strategy.ONE_DEVICE else self.num_replicas
 
     def check(self, devices: Devices, data: PreparedDataset) -> None:
-        """Raise ValueError where this machine or this data cannot serve the sweep."""
+        """Raise Refusal where this machine or this data cannot serve the sweep."""
         replicas = max(self.replicas_of(strategy) for strategy in self.strategies)
         devices.check(self.device or devices.preferred, replicas, self.cores_per_replica)
         for batch in self.global_batch_sizes:
@@ -92,16 +93,16 @@ class Sweep:
 
 
 def parse_choice(kind: type[Choice], text: str, name: str) -> Choice:
-    """The member of `kind` that `text` names; raises ValueError that lists the known ones."""
+    """The member of `kind` that `text` names; raises Refusal that lists the known ones."""
     try:
         return kind(text)
     except ValueError:
-        raise ValueError(f"{name}={text!r} is not known; use one of {', '.join(kind)}") from None
+        raise Refusal(f"{name}={text!r} is not known; use one of {', '.join(kind)}") from None
 
 
 def _refuse_duplicates(name: str, values: Iterable[object]) -> None:
     seen: set[object] = set()
     for value in values:
         if value in seen:
-            raise ValueError(f"{name} names {value} twice; name each value once (repeats are num_blocks)")
+            raise Refusal(f"{name} names {value} twice; name each value once (repeats are num_blocks)")
         seen.add(value)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from tasks.domain.device import DeviceType
 from tasks.domain.loop import Loop, Precision
 from tasks.domain.model import Model
+from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 
 
@@ -25,7 +26,7 @@ class Role(StrEnum):
 class Trial:
     """The whole configuration of one training run; equal trials have equal keys.
 
-    Raises ValueError where the numbers cannot describe a training.
+    Raises Refusal where the numbers cannot describe a training.
     """
 
     strategy: Strategy
@@ -68,7 +69,7 @@ class Trial:
     def __post_init__(self) -> None:
         for name in ("global_batch_size", "num_workers", "replicas_per_worker", "num_epochs", "steps_per_call"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+                raise Refusal(f"{name}={getattr(self, name)} must be at least 1")
         check_batch(self.global_batch_size, self.num_replicas, self.num_train_examples)
 
     @property
@@ -99,16 +100,16 @@ class Trial:
 
 
 def check_batch(global_batch_size: int, num_replicas: int, num_train_examples: int) -> None:
-    """Raise ValueError unless the batch divides over the replicas and is not larger than the data."""
+    """Raise Refusal unless the batch divides over the replicas and is not larger than the data."""
     if global_batch_size < 1:
-        raise ValueError(f"global_batch_size={global_batch_size} must be at least 1")
+        raise Refusal(f"global_batch_size={global_batch_size} must be at least 1")
     if global_batch_size % num_replicas:
-        raise ValueError(
+        raise Refusal(
             f"global_batch_size={global_batch_size} does not divide over num_replicas={num_replicas}; "
             f"use a multiple of {num_replicas}"
         )
     if global_batch_size > num_train_examples:
-        raise ValueError(
+        raise Refusal(
             f"global_batch_size={global_batch_size} is larger than the {num_train_examples} training examples; "
             "use a smaller batch or more data"
         )

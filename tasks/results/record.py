@@ -40,6 +40,16 @@ def build_record(
     return record | _measurements(outcome)
 
 
+def summarize(record: Record) -> str:
+    """What came of the trial, in a few words for logs."""
+    if record["status"] != Status.VALID:
+        return f"{record['status']}, {record['reason']}: {record['message']}"
+    return (
+        f"{record['training_seconds']:.2f} s training, {record['examples_per_second']:,.0f} examples/s, "
+        f"test accuracy {record['test_accuracy']:.2%}"
+    )
+
+
 def _configuration(trial: Trial) -> Record:
     derived = {
         "trial_key": trial.key,

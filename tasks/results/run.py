@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import TypeAdapter
 
 from tasks.domain.device import DeviceType
+from tasks.domain.refusal import Refusal
 from tasks.domain.sweep import Sweep
 from tasks.results import schema
 
@@ -33,9 +34,9 @@ class Run:
 
 
 def check_run_name(run_name: str) -> None:
-    """Raise ValueError unless `run_name` is fit to name a folder."""
+    """Raise Refusal unless `run_name` is fit to name a folder."""
     if not NAME_RULE.fullmatch(run_name):
-        raise ValueError(
+        raise Refusal(
             f"run_name={run_name!r} must be 1 to 100 letters, digits, dots, dashes and underscores, "
             "beginning with a letter or digit"
         )

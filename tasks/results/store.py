@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tasks.domain.refusal import Refusal
 from tasks.results import schema
 from tasks.results.record import Record
 from tasks.results.run import Run, decode_run, encode_run
@@ -26,7 +27,7 @@ class Tables:
     steps: pa.Table
 
 
-class ResultsError(ValueError):
+class ResultsError(Refusal):
     """A results folder that cannot be used, in one sentence."""
 
 

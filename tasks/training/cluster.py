@@ -24,7 +24,7 @@ class WorkerPlace:
 
 
 def place_workers(trial: Trial, devices: Devices) -> tuple[WorkerPlace, ...]:
-    """A place for each worker on this machine; raises ValueError where it lacks the devices.
+    """A place for each worker on this machine; raises Refusal where it lacks the devices.
 
     A CPU slice is `cores_per_replica` distinct physical cores. The replicas of one process share its thread pool, so
     a mirrored trial is bound to the set of its slices.

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tasks.domain.device import Devices
 from tasks.domain.outcome import FailureReason, TrialFailure, TrialResult
+from tasks.domain.refusal import Refusal
 from tasks.domain.trial import Trial
 from tasks.training import request as protocol
 from tasks.training.cluster import WorkerPlace, place_workers
@@ -51,7 +52,7 @@ def run_trial(
     """
     try:
         places = place_workers(trial, devices)
-    except ValueError as error:
+    except Refusal as error:
         return TrialFailure(
             trial=trial, reason=FailureReason.DEVICES_MISSING, message=str(error), phase=None, wall_seconds=0.0
         )

@@ -9,6 +9,7 @@ from prefect.logging import get_run_logger
 
 from tasks.domain.dataset import PreparedDataset
 from tasks.domain.trial import Trial
+from tasks.results.record import summarize
 from tasks.results.store import RunFolder
 from tasks.training.measurement import measure_trial
 
@@ -16,8 +17,8 @@ from tasks.training.measurement import measure_trial
 @task(name="train", task_run_name="train {trial.strategy} at batch {trial.global_batch_size}", persist_result=False)
 async def train(
     trial: Trial, run_name: str, run_folder: str, data: PreparedDataset, submitted_at: datetime
-) -> tuple[str, str | None]:
-    """Run the trial and keep its record; returns its status and, where it is not valid, why."""
+) -> tuple[str, str]:
+    """Run the trial and keep its record; returns its status and what came of it in a few words."""
     logger = get_run_logger()
     record = await asyncio.to_thread(
         measure_trial,
@@ -28,5 +29,4 @@ async def train(
         submitted_at=submitted_at,
         on_line=logger.info,
     )
-    reason = None if record.get("reason") is None else f"{record['reason']}: {record['message']}"
-    return str(record["status"]), reason
+    return str(record["status"]), summarize(record)
