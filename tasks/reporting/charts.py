@@ -1,0 +1,248 @@
+"""Charts: an analysis as pictures, the same bytes for the same numbers."""
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from tasks.analysis.analysis import Analysis
+from tasks.analysis.convergence import CurvePoint, median_curve
+from tasks.analysis.points import Point, ideal_rates
+from tasks.analysis.steps import histogram
+from tasks.analysis.summary import Spread, Summary
+from tasks.domain.strategy import Strategy
+from tasks.reporting.document import Chart
+from tasks.reporting.labels import gap_notes, max_replicas, shortfall_name, subtitle, tags
+from tasks.reporting.numerals import digits, level, plural, seconds, share
+from tasks.reporting.palette import ALARM, GREY, INK, LOOKS, PHASE_GROUPS, STYLE
+
+WIDTH, ROW, BOTTOM = 8.0, 0.25, 0.5
+"""Width of a figure, height of one row, and of the axis labels below a drawing, in inches."""
+DPI, NUM_BINS = 175, 160
+"""Dots an inch of a PNG, which is 1400 px wide (an SVG is 768); bins of a distribution."""
+
+
+def _training_time(analysis: Analysis) -> Figure:
+    def draw(axes: Axes, point: Point, y: float) -> float:
+        summary, look = point.training_seconds, LOOKS[point.strategy]
+        if summary is None:
+            return 0.0
+        axes.plot([0, summary.median], [y, y], color=look.colour, linewidth=1, alpha=0.5)
+        if summary.spread is Spread.INTERVAL:
+            axes.plot([summary.low, summary.high], [y, y], color=look.colour, lw=6, alpha=0.4, solid_capstyle="butt")
+        axes.plot([summary.median] * 2, [y - 0.38, y + 0.38], color=INK, linewidth=1.6, solid_capstyle="butt")
+        apart = y + (np.linspace(-0.2, 0.2, summary.n) if summary.n > 1 else np.zeros(1))
+        axes.plot(summary.values, apart, look.marker, color=look.colour, markeredgecolor=INK, markersize=5)
+        _value(axes, summary.high, y, seconds(summary.median))
+        return summary.high
+
+    band = Line2D([], [], color=GREY, linewidth=6, alpha=0.4, label="interval (from n = 5)")
+    keys = [_mark("o", "one trial"), _mark("|", "median, with its value", 10), band]
+    title = f"Training time of {plural(analysis.run.sweep.num_epochs, 'epoch')}"
+    return _rows(analysis, title, "training seconds, evaluation excluded", keys, draw)
+
+
+def _step_times(analysis: Analysis) -> Figure:
+    all_times = [point.step_times for point in analysis.points if point.step_times]
+    limit = 1150 * max((times.p99 for times in all_times), default=0.001)
+    edges = np.linspace(0, limit, NUM_BINS + 1)
+
+    def draw(axes: Axes, point: Point, y: float) -> float:
+        times = point.step_times
+        if times is None:
+            return 0.0
+        half, colour = 0.42 * np.array(histogram(times, limit / 1000, NUM_BINS)), LOOKS[point.strategy].colour
+        axes.fill_between(edges[1:], y - half, y + half, step="pre", color=colour, alpha=0.8, linewidth=0)
+        p50, p95, p99 = (1000 * value for value in (times.p50, times.p95, times.p99))
+        axes.plot([p50, p50], [y - 0.4, y + 0.4], color=INK, linewidth=1.6, solid_capstyle="butt")
+        axes.plot(p95, y, "D", color=INK, markersize=4, markerfacecolor="white")
+        axes.plot(p99, y, "x", color=INK, markersize=5)
+        _value(axes, min(1000 * max(times.window_seconds), limit), y, f"{digits(p50)} ms")
+        return p99
+
+    bars = Patch(facecolor="#BBBBBB", label="all windows")
+    keys = [_mark("|", "p50, with its value", 10), _mark("D", "p95", 4), _mark("x", "p99"), bars]
+    return _rows(analysis, "Step time", "milliseconds per optimizer step, mean of a window of steps", keys, draw)
+
+
+def _phases(analysis: Analysis) -> Figure:
+    def draw(axes: Axes, point: Point, y: float) -> float:
+        if point.phase_times is None:
+            return 0.0
+        medians, start = dict(point.phase_times.phases), 0.0
+        for group in PHASE_GROUPS:
+            width, fill = sum(medians.get(p, 0.0) for p in group.phases), group.fill or LOOKS[point.strategy].colour
+            axes.barh(y, width, 0.7, start, color=fill, edgecolor=GREY, hatch=group.hatch, linewidth=0.5)
+            start += width
+        _value(axes, start, y, seconds(point.phase_times.wall))
+        return start
+
+    keys = [Patch(fc=g.fill or "#7FB2D5", ec=GREY, hatch=g.hatch, lw=0.5, label=g.name) for g in PHASE_GROUPS]
+    label = "seconds from launch to exit, medians by phase; the value is the whole wall time"
+    return _rows(analysis, "Where the wall time goes", label, keys, draw)
+
+
+def _scaling(analysis: Analysis) -> Figure:
+    keys = _strategy_keys(analysis, f"ideal: {max_replicas(analysis.run)} x one device")
+    figure = _frame(analysis, "Throughput and strong scaling efficiency", 3.0, keys, heading=0.2)
+    left, right = _panels(figure, 2, 1, gap=0.75)[0]
+    batches = analysis.run.sweep.global_batch_sizes
+    for strategy in analysis.run.sweep.strategies:
+        points = [point for point in analysis.points if point.strategy is strategy]
+        _by_batch(left, strategy, [point.examples_per_second for point in points])
+        _by_batch(right, strategy, [point.efficiency for point in points])
+    left.plot([np.nan if rate is None else rate for rate in ideal_rates(analysis.points)], ":", color=GREY, lw=1.6)
+    right.plot([1.0] * len(batches), ":", color=GREY, lw=1.6)
+    for axes, title in ((left, "examples per second"), (right, "strong scaling efficiency")):
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+        axes.set_xticks(range(len(batches)), [str(batch) for batch in batches])
+        axes.set(xlim=(-0.4, len(batches) - 0.6), xlabel="global batch size", title=title)
+        axes.grid(visible=False, axis="x")
+        _note_gaps(axes, analysis.points, 0.02, "left")
+    left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: share(value)))
+    return figure
+
+
+def _by_batch(axes: Axes, strategy: Strategy, summaries: list[Summary | None]) -> None:
+    """Every trial a small dot, medians joined."""
+    look = LOOKS[strategy]
+    for x, summary in enumerate(summaries):
+        if summary and summary.n > 1:
+            axes.plot([x] * summary.n, summary.values, look.marker, color=look.colour, markersize=3, alpha=0.6)
+    medians = [np.nan if summary is None else summary.median for summary in summaries]
+    axes.plot(medians, look.line, marker=look.marker, color=look.colour, markeredgecolor=INK, markersize=6)
+
+
+def _convergence(analysis: Analysis) -> Figure:
+    sweep = analysis.run.sweep
+    keys = _strategy_keys(analysis, f"target {level(sweep.target_accuracy)}")
+    figure = _frame(analysis, "Test accuracy by epoch and by training second", 4.6, keys, heading=0.2)
+    panels = _panels(figure, len(sweep.global_batch_sizes), 2, gap=0.12)
+    seen = [p.test_accuracy for point in analysis.points for curve in point.curves for p in curve.points]
+    low, high = min([*seen, sweep.target_accuracy]), max([*seen, sweep.target_accuracy])
+    room = 0.2 * (high - low) if any(not point.n for point in analysis.points) else 0.0
+    for row, unit in zip(panels, ("epoch (curves shifted apart)", "training seconds"), strict=True):
+        is_by_epoch, longest = row is panels[0], 0.0
+        for axes, batch in zip(row, sweep.global_batch_sizes, strict=True):
+            points = [point for point in analysis.points if point.global_batch_size == batch]
+            for number, point in enumerate(points):
+                shift = 0.08 * (number - (len(points) - 1) / 2) if is_by_epoch else None
+                longest = max(longest, _curves(axes, point, shift))
+            axes.axhline(sweep.target_accuracy, color=GREY, linestyle=":", linewidth=1.4)
+            axes.set_ylim(low - 0.002 - room, high + 0.002)
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: level(value)))
+            axes.xaxis.set_major_locator(MaxNLocator(6 if len(row) < 5 else 3, integer=is_by_epoch))
+            axes.tick_params(labelleft=batch == sweep.global_batch_sizes[0])
+            axes.set_title(f"batch {batch}" if is_by_epoch else "")
+            _note_gaps(axes, points, 0.98, "right")
+        row[0].set_xlabel(unit, loc="left")
+        for axes in row:
+            axes.set_xlim((0.5, max(longest, 1) + 0.5) if is_by_epoch else (0, 1.05 * (longest or 1.0)))
+    return figure
+
+
+def _curves(axes: Axes, point: Point, shift: float | None) -> float:
+    """Draw the trials thin and their median thick, by epoch (shifted) or by second; returns the largest x."""
+    look = LOOKS[point.strategy]
+
+    def plot(points: Sequence[CurvePoint], **settings: Any) -> float:
+        x = [p.elapsed_seconds if shift is None else p.epoch + shift for p in points]
+        axes.plot(x, [p.test_accuracy for p in points], color=look.colour, **settings)
+        return max(x, default=0.0)
+
+    thin = [plot(curve.points, linewidth=0.6, alpha=0.5) for curve in point.curves if point.n > 1]
+    return max([*thin, plot(median_curve(point.curves), linestyle=look.line, marker=look.marker, markersize=4.5)])
+
+
+def _rows(
+    analysis: Analysis, title: str, xlabel: str, keys: Sequence[Any], draw: Callable[[Axes, Point, float], float]
+) -> Figure:
+    """One row a point, grouped by batch size; `draw` fills a row and returns how far it reaches."""
+    batches = analysis.run.sweep.global_batch_sizes
+    rows = [(n + 1.4 * batches.index(p.global_batch_size), p) for n, p in enumerate(analysis.points)]
+    bottom = rows[-1][0] + 0.7
+    figure = _frame(analysis, title, ROW * (bottom + 1.5), keys)
+    axes = _panels(figure, 1, 1, left=2.2)[0][0]
+    reach = max(draw(axes, point, y) for y, point in rows) or 1.0
+    axes.set(xlim=(0, 1.13 * reach), ylim=(bottom, -1.5), xlabel=xlabel)
+    axes.set_yticks([y for y, _ in rows], [point.strategy.label for _, point in rows])
+    axes.grid(visible=False, axis="y")
+    for y, point in rows:
+        if not point.n:
+            _value(axes, 0, y, shortfall_name(point), color=ALARM)
+        if point.strategy is analysis.run.sweep.strategies[0]:
+            place, text = (0, y - 0.95), f"batch {point.global_batch_size}"
+            axes.annotate(text, place, (-5, 0), textcoords="offset points", weight="bold", ha="right", va="center")
+    return figure
+
+
+def _value(axes: Axes, x: float, y: float, text: str, **settings: Any) -> None:
+    axes.annotate(text, (x, y), (7, 0), textcoords="offset points", va="center", fontsize=8, **settings)
+
+
+def _note_gaps(axes: Axes, points: Sequence[Point], x: float, side: Literal["left", "right"]) -> None:
+    """Say in a corner which points have no number, and why."""
+    axes.text(x, 0.02, gap_notes(points), ha=side, va="bottom", transform=axes.transAxes, color=ALARM, fontsize=6.5)
+
+
+def _mark(marker: str, label: str, size: float = 5.0) -> Line2D:
+    return Line2D([], [], color=INK, marker=marker, markersize=size, markerfacecolor="w", linestyle="", label=label)
+
+
+def _strategy_keys(analysis: Analysis, dotted: str) -> list[Line2D]:
+    """A key for each strategy, and one for the dotted line."""
+    looks = [(strategy.label, LOOKS[strategy]) for strategy in analysis.run.sweep.strategies]
+    keys = [Line2D([], [], color=k.colour, marker=k.marker, linestyle=k.line, label=name) for name, k in looks]
+    return [*keys, Line2D([], [], color=GREY, linestyle=":", label=dotted)]
+
+
+def _frame(analysis: Analysis, title: str, height: float, keys: Sequence[Any], heading: float = 0.0) -> Figure:
+    """A figure with its title; `height` is that of the drawing, `heading` that of its panels' titles, in inches."""
+    warnings, legend_rows = tags(analysis), 2 if len(keys) > 4 else 1
+    top = 0.7 + 0.2 * (len(warnings) + legend_rows) + heading
+    total = height + top + BOTTOM
+    figure = Figure((WIDTH, total))
+    figure.text(0.1 / WIDTH, 1 - 0.1 / total, title, size=12, weight="bold", va="top")
+    figure.text(0.1 / WIDTH, 1 - 0.36 / total, subtitle(analysis), size=8, color=GREY, va="top")
+    for number, warning in enumerate(warnings):
+        figure.text(0.1 / WIDTH, 1 - (0.56 + 0.2 * number) / total, warning, color=ALARM, weight="bold", va="top")
+    place = (0.02 / WIDTH, 1 - (0.52 + 0.2 * len(warnings)) / total)
+    figure.legend(handles=keys, loc="upper left", bbox_to_anchor=place, ncols=-(-len(keys) // legend_rows))
+    figure.subplots_adjust(bottom=BOTTOM / total, top=1 - top / total)
+    return figure
+
+
+def _panels(figure: Figure, columns: int, rows: int, left: float = 0.7, gap: float = 0.0) -> list[list[Axes]]:
+    """Axes in rows and columns below the title; `left` and `gap` in inches."""
+    width, space = (WIDTH - left - 0.15 - gap * (columns - 1)) / columns, figure.subplotpars
+    sides = {"left": left / WIDTH, "right": 1 - 0.15 / WIDTH, "bottom": space.bottom, "top": space.top}
+    grid = figure.add_gridspec(rows, columns, wspace=gap / width, hspace=0.32, **sides)
+    return [[figure.add_subplot(grid[row, column]) for column in range(columns)] for row in range(rows)]
+
+
+def draw_charts(analysis: Analysis) -> dict[str, bytes]:
+    """Every chart as SVG and PNG, by file name."""
+    files: dict[str, bytes] = {}
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        for chart, draw in (
+            (Chart.TRAINING_TIME, _training_time),
+            (Chart.SCALING, _scaling),
+            (Chart.CONVERGENCE, _convergence),
+            (Chart.STEP_TIMES, _step_times),
+            (Chart.PHASES, _phases),
+        ):
+            figure = draw(analysis)
+            for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
+                figure.savefig(sink := BytesIO(), format=kind, dpi=DPI, metadata=metadata)
+                files[f"{chart}.{kind}"] = sink.getvalue()
+    return files

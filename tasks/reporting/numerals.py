@@ -1,0 +1,82 @@
+"""Numerals: numbers as a reader sees them, three significant digits unless the quantity has a form of its own."""
+
+import math
+from collections.abc import Callable, Iterable
+
+from tasks.analysis.summary import Spread, Summary
+
+ABSENT = "—"
+"""In place of a number that does not exist: never 0."""
+
+
+def digits(value: float) -> str:
+    """Three significant digits without an exponent, thousands set off by commas: `31.2`, `5,770`, `0.0123`."""
+    rounded = float(f"{value:.3g}")
+    decimals = 0 if rounded == 0 else max(0, 2 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:,.{decimals}f}"
+
+
+def seconds(value: float) -> str:
+    """Seconds with their unit: `31.2 s`."""
+    return f"{digits(value)} s"
+
+
+def ratio(value: float) -> str:
+    """How many times as much: `1.23 x`."""
+    return f"{digits(value)} x"
+
+
+def share(value: float) -> str:
+    """A share in whole per cent: `91 %`."""
+    return f"{100 * value:.0f} %"
+
+
+def accuracy(value: float) -> str:
+    """A share of test examples in per cent with two decimals: `98.73 %`."""
+    return f"{100 * value:.2f} %"
+
+
+def percentage_points(value: float) -> str:
+    """A difference of shares, two decimals: `0.12 points`."""
+    return f"{100 * value:.2f} points"
+
+
+def signed_points(value: float) -> str:
+    """A directed difference of shares: `+0.12 points`."""
+    return f"{round(100 * value, 2) + 0.0:+.2f} points"
+
+
+def level(value: float) -> str:
+    """A share in per cent as short as it can be written: `98.5 %`."""
+    return f"{100 * value:.3g} %"
+
+
+def gibibytes(value: float) -> str:
+    """Memory in binary units: `7.75 GiB`."""
+    return f"{digits(value / 2**30)} GiB"
+
+
+def plural(count: int, noun: str) -> str:
+    """The count with its noun: `1 block`, `3 blocks`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def with_spread(summary: Summary | None) -> str:
+    """Median and, from 3 values on, smallest to largest in parentheses: `31.2 (30.1 to 32.2)`."""
+    if summary is None:
+        return ABSENT
+    if summary.spread is Spread.NONE:
+        return digits(summary.median)
+    return f"{digits(summary.median)} ({digits(summary.low)} to {digits(summary.high)})"
+
+
+def median_of(summary: Summary | None, form: Callable[[float], str] = digits) -> str:
+    """The median in the given form; a dash without a value."""
+    return ABSENT if summary is None else form(summary.median)
+
+
+def span(values: Iterable[float], form: Callable[[float], str]) -> str:
+    """Smallest to largest, or the one value where they read the same: `31.0 s to 33.2 s`."""
+    found = sorted(values)
+    low, high = form(found[0]), form(found[-1])
+    return low if low == high else f"{low} to {high}"

@@ -1,0 +1,74 @@
+"""A report folder: written from a run's tables, rebuilt from its own."""
+
+import base64
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+
+from tasks.analysis.analysis import Analysis, analyze
+from tasks.reporting.charts import draw_charts
+from tasks.reporting.document import Chart
+from tasks.reporting.escaping import escape
+from tasks.reporting.markdown import build_document, render, shorten
+from tasks.results.run import Run, decode_run, encode_run
+from tasks.results.store import ResultsError, Tables, read_tables, write_tables
+
+REPORT, ENVIRONMENT, CHARTS = "report.md", "environment.json", "charts"
+
+
+def write_report(run: Run, tables: Tables, folder: Path) -> Path:
+    """Write the run's report into `folder`, beside whatever else is there; returns the path of `report.md`.
+
+    All files are made in a temporary folder first and then take their places one by one, the text last: a reader
+    never sees half a file, and an error leaves an earlier report as it was.
+    """
+    analysis = analyze(run, tables)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
+        new = Path(name)
+        (new / CHARTS).mkdir()
+        write_tables(tables, new)
+        for file, content in draw_charts(analysis).items():
+            (new / CHARTS / file).write_bytes(content)
+        (new / ENVIRONMENT).write_text(_environment(analysis), encoding="utf-8")
+        text = render(build_document(analysis), lambda chart: f"{CHARTS}/{chart}.svg")
+        (new / REPORT).write_text(text, encoding="utf-8", newline="\n")
+        (folder / CHARTS).mkdir(exist_ok=True)
+        for path in sorted((path for path in new.rglob("*") if path.is_file()), key=lambda path: path.name == REPORT):
+            path.replace(folder / path.relative_to(new))
+    return folder / REPORT
+
+
+def rebuild_report(folder: Path) -> Path:
+    """Write the report anew from the folder's own tables and `environment.json`, with the same bytes.
+
+    Raises ResultsError where one of them is missing or damaged.
+    """
+    path = folder / ENVIRONMENT
+    try:
+        run = decode_run(json.dumps(json.loads(path.read_bytes())["run"]).encode())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ResultsError(f"{path} cannot be read ({error}); write the report again from its run") from error
+    return write_report(run, read_tables(folder), folder)
+
+
+def artifact_markdown(run: Run, tables: Tables, report_path: Path) -> str:
+    """The short version: the first screen and the charts of the report at `report_path`, images inside the text."""
+    document = build_document(analyze(run, tables))
+    pointer = f"All sections, tables and charts: {escape(str(report_path))}"
+    return render(shorten(document, pointer), lambda chart: _data_uri(report_path.parent / CHARTS, chart))
+
+
+def _data_uri(charts: Path, chart: Chart) -> str:
+    content = base64.b64encode((charts / f"{chart}.svg").read_bytes()).decode()
+    return f"data:image/svg+xml;base64,{content}"
+
+
+def _environment(analysis: Analysis) -> str:
+    document = {
+        "command": analysis.run.command,
+        "run": json.loads(encode_run(analysis.run)),
+        "machines": [dataclasses.asdict(machine) for machine in analysis.machines],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
