@@ -1,0 +1,27 @@
+"""A root of its own for every test, and no Prefect settings of whoever runs them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.stack import processes
+
+SAMPLE = Path(__file__).parent / "sample"
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    isolate(monkeypatch, tmp_path)
+    yield tmp_path
+    processes.sweep()
+
+
+def isolate(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Make `folder` the root, and forget the user's Prefect settings."""
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PREFECT_PROFILES_PATH", str(folder / "no-profiles.toml"))
+    monkeypatch.setenv("STRATBENCH_ROOT", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(SAMPLE))

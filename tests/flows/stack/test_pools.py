@@ -1,0 +1,39 @@
+import pytest
+from prefect.client.schemas.objects import WorkPool
+
+from flows.stack.error import StackError
+from flows.stack.pools import MARK, Pools, specs
+
+BENCHMARK, TRIAL = specs(Pools())
+
+
+def pool(
+    description: str | None = MARK, kind: str = "process", limit: int | None = 1, paused: bool = False
+) -> WorkPool:
+    return WorkPool(name="gpu", type=kind, description=description, concurrency_limit=limit, is_paused=paused)
+
+
+def test_pool_as_we_create_it_is_accepted() -> None:
+    TRIAL.refuse(pool(description=f"Trials. {MARK} Do not pause it."))
+
+
+@pytest.mark.parametrize("description", [None, "", "the team's GPUs"])
+def test_pool_that_is_not_ours_is_refused_with_a_way_out(description: str | None) -> None:
+    with pytest.raises(StackError, match="'gpu' exists and is not ours.*--gpu-pool"):
+        TRIAL.refuse(pool(description=description))
+
+
+def test_difference_of_our_pool_is_named() -> None:
+    with pytest.raises(StackError, match="concurrency_limit=4, stratbench needs concurrency_limit=1"):
+        TRIAL.refuse(pool(limit=4))
+    with pytest.raises(StackError, match="type=docker, stratbench needs type=process"):
+        TRIAL.refuse(pool(kind="docker"))
+    with pytest.raises(StackError, match="is_paused=True"):
+        TRIAL.refuse(pool(paused=True))
+    with pytest.raises(StackError, match="concurrency_limit=1, stratbench needs concurrency_limit=None"):
+        BENCHMARK.refuse(pool(limit=1))
+
+
+def test_one_pool_for_both_is_refused() -> None:
+    with pytest.raises(StackError, match="use two names"):
+        Pools(benchmark="gpu")
