@@ -101,6 +101,8 @@ def _launch(
     path = directory / f"request-{place.rank}.json"
     protocol.write_document(request, path)
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow", "PYTHONUNBUFFERED": "1"}
+    # A cluster of the user's must not become this trial's: only the launcher says who trains with whom.
+    inherited = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
     with _bound_to(place.cpus):
         return subprocess.Popen(
             [interpreter, "-m", module, str(path)],
@@ -110,7 +112,7 @@ def _launch(
             text=True,
             errors="replace",
             cwd=directory,
-            env=quiet | os.environ | place.environment,
+            env=quiet | inherited | place.environment,
             start_new_session=True,
         )
 

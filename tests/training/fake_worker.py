@@ -23,6 +23,8 @@ def main(path: str) -> None:
     ledger = PhaseLedger(request.launched_at, time.monotonic, lambda phase: here.write_text(phase) and None)
     ledger.enter(Phase.TRAINING)
     print(f"hello from rank {request.rank}", flush=True)
+    if "TF_CONFIG" in os.environ:
+        print("in a cluster", flush=True)
     if mine == "hang":
         time.sleep(600)
     if mine == "grandchild":

@@ -51,7 +51,20 @@ def test_good_trial_yields_times_of_the_slowest_and_examples_of_all(tmp_path: Pa
     assert result.windows[0].seconds == pytest.approx(0.2)
     assert result.max_resident_bytes == 200
     assert result.is_pinned
-    assert sorted(lines) == ["[rank 0] hello from rank 0", "[rank 1] hello from rank 1"]
+    said = [
+        "[rank 0] hello from rank 0",
+        "[rank 0] in a cluster",
+        "[rank 1] hello from rank 1",
+        "[rank 1] in a cluster",
+    ]
+    assert sorted(lines) == said
+
+
+def test_a_cluster_of_the_users_does_not_reach_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["10.0.0.1:1"]}, "task": {"type": "worker", "index": 0}}')
+    lines: list[str] = []
+    launch(one(), tmp_path, lines)
+    assert lines == ["hello from rank 0"]
 
 
 def test_ledger_sums_to_the_wall_time(tmp_path: Path) -> None:
