@@ -35,6 +35,10 @@ class Declaration:
         """The deployments, for example `benchmark/full`."""
         return tuple(f"{_flow_name(each['entrypoint'])}/{each['name']}" for each in self.content["deployments"])
 
+    def description(self, name: str) -> str:
+        """What the deployment of that name does, in plain words."""
+        return str(self.content["deployments"][self.names.index(name)].get("description", name))
+
     @property
     def scheduled_names(self) -> tuple[str, ...]:
         """Those with a schedule."""

@@ -17,6 +17,7 @@ from prefect.exceptions import ObjectNotFound, PrefectException
 
 from flows import locations
 from flows.stack import deployments, runs, signals
+from flows.stack.deployments import Declaration
 from flows.stack.error import StackError
 from flows.stack.local import DEFAULT_POOLS, Say, Stack, down, speak, up
 from flows.stack.pools import Pools
@@ -42,7 +43,9 @@ def run_benchmark(
     and its report. If the run fails or a signal comes, it is cancelled, and the stack goes down if it was not up
     before. Raises StackError where nothing could be started, and KeyboardInterrupt on a signal.
     """
-    _refuse_unknown(deployment, parameters)
+    declaration = deployments.load(deployments.default_file(), DEFAULT_POOLS)
+    _refuse_unknown(declaration, deployment, parameters)
+    say(declaration.description(f"{FLOW}/{deployment}"))
     stack = up(ports=ports, pools=pools, say=say)
     watch = _Watch(
         stack=stack, deployment=deployment, run_name=_run_name(deployment, parameters), parameters=parameters, say=say
@@ -151,8 +154,8 @@ def report_path(run_name: str) -> Path:
     return locations.reports() / run_name / "report.md"
 
 
-def _refuse_unknown(deployment: str, parameters: Sequence[str]) -> None:
-    known = deployments.load(deployments.default_file(), DEFAULT_POOLS).names
+def _refuse_unknown(declaration: Declaration, deployment: str, parameters: Sequence[str]) -> None:
+    known = declaration.names
     if f"{FLOW}/{deployment}" not in known:
         benchmarks = (name.removeprefix(f"{FLOW}/") for name in known if name.startswith(f"{FLOW}/"))
         raise StackError(f"deployment={deployment!r} is not known; use one of {', '.join(benchmarks)}")
