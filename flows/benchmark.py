@@ -134,7 +134,7 @@ async def benchmark(
             )
             prepare_dataset(sweep.dataset, str(locations.data_cache()))
             await _measure(opened)
-            report = write_run_report(str(opened.folder.path), str(locations.reports() / name))
+            report = await write_run_report(str(opened.folder.path), str(locations.reports() / name))
     except Refusal as refusal:
         return Failed(name="Refused", message=str(refusal))
     return _final_state(opened, report)

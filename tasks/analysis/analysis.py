@@ -1,23 +1,24 @@
 """The analysis of a run: everything that a report says, before it is said."""
 
-import math
 from dataclasses import dataclass
 
-from tasks.analysis.accuracy import AccuracyPair, AccuracySpread, build_accuracy_pairs, build_accuracy_spreads
-from tasks.analysis.claim import Claim
-from tasks.analysis.claims import Findings, judge_claims
-from tasks.analysis.coverage import Coverage, RunState, build_coverage
+import numpy as np
+import pandas as pd
+
+from tasks.analysis.claims import Claim, judge_claims
+from tasks.analysis.coverage import Coverage, build_coverage
 from tasks.analysis.frames import build_frames
 from tasks.analysis.machines import Machine, build_machines
-from tasks.analysis.pairs import Pair, build_pairs
+from tasks.analysis.pairs import AccuracySpread, Pair, build_accuracy_spreads, build_pairs
 from tasks.analysis.points import Point, build_baselines, build_points
 from tasks.analysis.published import Published, load_published
 from tasks.analysis.summary import MIN_RANGE_VALUES, pooled_deviation
+from tasks.domain.strategy import Strategy
 from tasks.results.run import Run
 from tasks.results.store import Tables
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Analysis:
     """Statistics of one run, every number with its n."""
 
@@ -29,7 +30,6 @@ class Analysis:
     """Points that are only denominators, apart from the others."""
     pairs: tuple[Pair, ...]
     accuracy_spreads: tuple[AccuracySpread, ...]
-    accuracy_pairs: tuple[AccuracyPair, ...]
     machines: tuple[Machine, ...]
     published: Published
     claims: tuple[Claim, ...]
@@ -40,13 +40,8 @@ class Analysis:
 
         Standard deviation of ln(seconds), pooled over the points.
         """
-        groups = [point.training_seconds for point in self.points if point.training_seconds]
-        return pooled_deviation([math.log(value) for value in g.values] for g in groups if g.n >= MIN_RANGE_VALUES)
-
-    @property
-    def state(self) -> RunState:
-        """How much of the run may be used."""
-        return self.coverage.state
+        rows = [np.log(p.trials["training_seconds"]).tolist() for p in self.points if p.n >= MIN_RANGE_VALUES]
+        return pooled_deviation(pd.DataFrame(rows))
 
     @property
     def is_smoke(self) -> bool:
@@ -56,28 +51,34 @@ class Analysis:
     @property
     def num_blocks(self) -> int:
         """Blocks of the point with the most valid trials."""
-        return max((point.n for point in self.points), default=0)
+        return max(point.n for point in self.points)
+
+    def points_of(self, strategy: Strategy) -> tuple[Point, ...]:
+        """The strategy's points, by batch size."""
+        return tuple(point for point in self.points if point.strategy is strategy)
+
+    def best_points(self) -> tuple[Point, ...]:
+        """The point with the smallest median training seconds at each batch size that has one."""
+        found = []
+        for batch in self.run.sweep.global_batch_sizes:
+            points = [point for point in self.points if point.global_batch_size == batch and point.n]
+            found += sorted(points, key=lambda point: point.value("training_seconds"))[:1]
+        return tuple(found)
 
 
 def analyze(run: Run, tables: Tables) -> Analysis:
     """The statistics of a run's tables; only valid trials enter a number."""
-    frames = build_frames(tables)
+    frames = build_frames(tables, run.sweep.target_accuracy)
     coverage = build_coverage(run, frames)
-    points = build_points(run.sweep, frames, coverage.problems)
-    pairs = build_pairs(run.sweep, frames)
-    accuracy_pairs = build_accuracy_pairs(run.sweep, frames)
     published = load_published()
     return Analysis(
         run=run,
         coverage=coverage,
-        points=points,
+        points=build_points(run.sweep, frames, coverage.problems),
         baselines=build_baselines(run.sweep, frames, coverage.problems),
-        pairs=pairs,
+        pairs=build_pairs(run.sweep, frames),
         accuracy_spreads=build_accuracy_spreads(run.sweep, frames),
-        accuracy_pairs=accuracy_pairs,
         machines=build_machines(frames),
         published=published,
-        claims=judge_claims(
-            Findings(sweep=run.sweep, points=points, pairs=pairs, accuracy_pairs=accuracy_pairs, published=published)
-        ),
+        claims=judge_claims(run.sweep, frames, published),
     )

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
-
-import pandas as pd
+from typing import Any
 
 from tasks.analysis.frames import Frames
 from tasks.domain.outcome import Status
@@ -12,6 +11,9 @@ from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role
 from tasks.results.run import Run
+
+MISSING = "missing"
+"""The shortfall of a planned trial without a record; the others are the statuses `invalid` and `failed`."""
 
 
 class RunState(StrEnum):
@@ -27,17 +29,6 @@ class RunState(StrEnum):
     """No trial is valid."""
 
 
-class Shortfall(StrEnum):
-    """Why a planned trial gives no number."""
-
-    INVALID = "invalid"
-    """It ended with a check that did not hold."""
-    FAILED = "failed"
-    """It did not end."""
-    MISSING = "missing"
-    """It has no record."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
     """One planned trial without a number."""
@@ -46,11 +37,11 @@ class Problem:
     global_batch_size: int
     block: int
     role: Role
-    shortfall: Shortfall
-    reason: str | None
+    shortfall: str
+    reason: str | None = None
     """Code of the broken check or of the failure; null where the trial is missing."""
-    message: str | None
-    phase: str | None
+    message: str | None = None
+    phase: str | None = None
     """Phase in which a failed trial died."""
 
 
@@ -78,63 +69,42 @@ class Coverage:
 
 def build_coverage(run: Run, frames: Frames) -> Coverage:
     """What was planned, what of it is valid, and why the rest is not."""
-    counts = frames.trials["status"].value_counts()
-    problems = [*_recorded_problems(frames.trials), *_missing_problems(run, frames.trials)]
+    counts = {str(status): int(number) for status, number in frames.trials["status"].value_counts().items()}
+    names = ["block", "global_batch_size", "strategy", "role"]
+    trials = frames.trials[[*names, "status", *TEXTS.values()]]
+    records = {tuple(row[name] for name in names): row for row in trials.to_dict("records")}
+    sweep = run.sweep
+    blocks = range(1, sweep.num_blocks + 1)
+    planned = product(blocks, sweep.global_batch_sizes, sweep.strategies, [Role.MEASURED])
+    nothing: dict[Any, Any] = {"status": MISSING}
+    problems = [
+        Problem(
+            strategy=Strategy(strategy),
+            global_batch_size=int(batch),
+            block=int(block),
+            role=Role(role),
+            shortfall=row["status"],
+            **{name: row[column] for name, column in TEXTS.items() if isinstance(row.get(column), str)},
+        )
+        for block, batch, strategy, role in dict.fromkeys([*records, *planned])
+        if (row := records.get((block, batch, strategy, role), nothing))["status"] != Status.VALID
+    ]
     return Coverage(
         planned=run.num_planned_trials,
-        valid=int(counts.get(Status.VALID, 0)),
-        invalid=int(counts.get(Status.INVALID, 0)),
-        failed=int(counts.get(Status.FAILED, 0)),
+        valid=counts.get(Status.VALID, 0),
+        invalid=counts.get(Status.INVALID, 0),
+        failed=counts.get(Status.FAILED, 0),
         missing=max(0, run.num_planned_trials - len(frames.trials)),
-        problems=tuple(sorted(problems, key=lambda problem: _place(run.sweep, problem))),
+        problems=tuple(sorted(problems, key=lambda problem: _place(sweep, problem))),
     )
+
+
+TEXTS = {"reason": "reason", "message": "message", "phase": "failed_phase"}
+"""Columns of a problem's texts, where pandas holds a null of some kind if there is none."""
 
 
 def _place(sweep: Sweep, problem: Problem) -> tuple[int, int, int]:
     """Sorts problems by block, batch size and strategy; batch sizes that only baselines have come last."""
     batches, batch = sweep.global_batch_sizes, problem.global_batch_size
-    strategies = (*sweep.strategies, problem.strategy)
     place = batches.index(batch) if batch in batches else len(batches) + batch
-    return problem.block, place, strategies.index(problem.strategy)
-
-
-def _recorded_problems(trials: pd.DataFrame) -> list[Problem]:
-    rows = trials[trials["status"] != Status.VALID]
-    return [
-        Problem(
-            strategy=Strategy(row["strategy"]),
-            global_batch_size=int(row["global_batch_size"]),
-            block=int(row["block"]),
-            role=Role(row["role"]),
-            shortfall=Shortfall(row["status"]),
-            reason=_text(row["reason"]),
-            message=_text(row["message"]),
-            phase=_text(row["failed_phase"]),
-        )
-        for row in rows.to_dict("records")
-    ]
-
-
-def _missing_problems(run: Run, trials: pd.DataFrame) -> list[Problem]:
-    measured = trials[trials["role"] == Role.MEASURED]
-    recorded = set(zip(measured["block"], measured["global_batch_size"], measured["strategy"], strict=True))
-    blocks = range(1, run.sweep.num_blocks + 1)
-    return [
-        Problem(
-            strategy=strategy,
-            global_batch_size=global_batch_size,
-            block=block,
-            role=Role.MEASURED,
-            shortfall=Shortfall.MISSING,
-            reason=None,
-            message=None,
-            phase=None,
-        )
-        for block, global_batch_size, strategy in product(blocks, run.sweep.global_batch_sizes, run.sweep.strategies)
-        if (block, global_batch_size, strategy) not in recorded
-    ]
-
-
-def _text(value: object) -> str | None:
-    """The cell's text; None where pandas holds a null of any kind."""
-    return value if isinstance(value, str) else None
+    return problem.block, place, (*sweep.strategies, problem.strategy).index(problem.strategy)

@@ -11,7 +11,6 @@ from tasks.analysis.frames import Frames
 from tasks.results.environment import Environment
 
 VERSIONS = ("python_version", "tensorflow_version", "keras_version", "numpy_version")
-COLUMNS = tuple(field.name for field in fields(Environment))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,16 +28,15 @@ class Machine:
 
 def build_machines(frames: Frames) -> tuple[Machine, ...]:
     """The distinct machines, in the order in which they were first used."""
-    groups = frames.trials.groupby(list(COLUMNS), dropna=False, sort=False)
-    return tuple(_machine(rows) for _, rows in groups)
-
-
-def _machine(rows: pd.DataFrame) -> Machine:
-    return Machine(
-        environment={name: _plain(rows[name].iloc[0]) for name in COLUMNS},
-        versions={name: tuple(sorted({str(value) for value in rows[name].dropna()})) for name in VERSIONS},
-        is_pinned=tuple(sorted({bool(value) for value in rows["is_pinned"].dropna()})),
-        num_trials=len(rows),
+    columns = [field.name for field in fields(Environment)]
+    return tuple(
+        Machine(
+            environment={name: _plain(rows[name].iloc[0]) for name in columns},
+            versions={name: tuple(sorted(rows[name].dropna().unique())) for name in VERSIONS},
+            is_pinned=tuple(sorted({bool(value) for value in rows["is_pinned"].dropna()})),
+            num_trials=len(rows),
+        )
+        for _, rows in frames.trials.groupby(columns, dropna=False, sort=False)
     )
 
 

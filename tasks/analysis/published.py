@@ -34,14 +34,12 @@ class ClaimName(StrEnum):
 class PublishedLog:
     """What the original's log shows of the machine."""
 
-    python: str
-    operating_system: str
     is_gpu_shown: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PublishedSetup:
-    """One set-up's figures as printed."""
+    """One set-up's figures as printed; the file has more of them by epoch."""
 
     name: str
     strategy: Strategy
@@ -53,18 +51,17 @@ class PublishedSetup:
     """Smallest and largest; null where only the epochs' seconds are given."""
     test_accuracy: tuple[float, float]
     """Smallest and largest after the last epoch, as shares."""
-    test_loss: float | None = None
     epoch_seconds: tuple[float, ...] = ()
-    epoch_train_accuracy: tuple[float, ...] = ()
-    epoch_train_loss: tuple[float, ...] = ()
-    epoch_test_accuracy: tuple[float, ...] = ()
-    epoch_test_loss: tuple[float, ...] = ()
 
     @property
     def total_seconds(self) -> tuple[float, float]:
         """Smallest and largest training seconds; the epochs' sum where only those are given."""
         total = sum(self.epoch_seconds)
         return self.training_seconds or (total, total)
+
+    def covers(self, global_batch_size: int) -> bool:
+        """Whether the figures may be of this batch size."""
+        return not self.global_batch_sizes or global_batch_size in self.global_batch_sizes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,8 +78,6 @@ class Published:
 
     source: str
     setting: str
-    steps_per_epoch: tuple[int, ...]
-    step_milliseconds: tuple[tuple[float, float], ...]
     log: PublishedLog
     setups: tuple[PublishedSetup, ...]
     claims: Mapping[ClaimName, PublishedClaim]

@@ -2,9 +2,11 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+import pandas as pd
 
 MIN_RANGE_VALUES = 3
 """Fewer values show no spread at all."""
@@ -25,7 +27,7 @@ class Spread(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """At least one value of the same quantity, one a trial, in block order."""
+    """At least one value of the same quantity, one a trial, in block order and in one unit."""
 
     values: tuple[float, ...]
 
@@ -36,17 +38,17 @@ class Summary:
 
     @property
     def median(self) -> float:
-        """Middle value, in the values' unit."""
+        """Middle value."""
         return statistics.median(self.values)
 
     @property
     def low(self) -> float:
-        """Smallest value, in the values' unit."""
+        """Smallest value."""
         return min(self.values)
 
     @property
     def high(self) -> float:
-        """Largest value, in the values' unit."""
+        """Largest value."""
         return max(self.values)
 
     @property
@@ -67,15 +69,18 @@ class Summary:
 
 
 def summarize(values: Iterable[float]) -> Summary | None:
-    """The values' summary; None without any."""
-    kept = tuple(float(value) for value in values)
+    """The summary of the values that are not null; None without any."""
+    kept = tuple(float(value) for value in values if not pd.isna(value))
     return Summary(kept) if kept else None
 
 
-def pooled_deviation(groups: Iterable[Sequence[float]]) -> float | None:
-    """Standard deviation inside groups: their variances averaged by degrees of freedom; None without a group of two."""
-    useful = [group for group in groups if len(group) > 1]
-    if not useful:
-        return None
-    freedom = sum(len(group) - 1 for group in useful)
-    return math.sqrt(sum(statistics.variance(group) * (len(group) - 1) for group in useful) / freedom)
+def pooled_deviation(groups: pd.DataFrame) -> float | None:
+    """Standard deviation inside rows: their variances averaged by degrees of freedom; None without a row of two."""
+    freedom = (groups.count(axis=1) - 1).clip(lower=0).sum()
+    squares = groups.sub(groups.mean(axis=1), axis=0).pow(2).sum().sum()
+    return math.sqrt(squares / freedom) if freedom else None
+
+
+def sampling_error(accuracy: float, num_test_examples: int) -> float:
+    """Standard error of an accuracy over so many independent test examples, as a share (binomial)."""
+    return math.sqrt(accuracy * (1 - accuracy) / num_test_examples)

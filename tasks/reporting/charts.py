@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -13,15 +14,14 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tasks.analysis.analysis import Analysis
-from tasks.analysis.convergence import CurvePoint, median_curve
-from tasks.analysis.points import Point, ideal_rates
-from tasks.analysis.steps import histogram
+from tasks.analysis.points import Point
 from tasks.analysis.summary import Spread, Summary
 from tasks.domain.strategy import Strategy
-from tasks.reporting.document import Chart
-from tasks.reporting.labels import gap_notes, max_replicas, shortfall_name, subtitle, tags
+from tasks.reporting.labels import gap_notes, max_replicas, shortfall_name, subtitle, tag_lines
+from tasks.reporting.markdown import Chart
 from tasks.reporting.numerals import digits, level, plural, seconds, share
 from tasks.reporting.palette import ALARM, GREY, INK, LOOKS, PHASE_GROUPS, STYLE
+from tasks.results.record import PHASE_COLUMNS
 
 WIDTH, ROW, BOTTOM = 8.0, 0.25, 0.5
 """Width of a figure, height of one row, and of the axis labels below a drawing, in inches."""
@@ -31,7 +31,7 @@ DPI, NUM_BINS = 175, 160
 
 def _training_time(analysis: Analysis) -> Figure:
     def draw(axes: Axes, point: Point, y: float) -> float:
-        summary, look = point.training_seconds, LOOKS[point.strategy]
+        summary, look = point.summary("training_seconds"), LOOKS[point.strategy]
         if summary is None:
             return 0.0
         axes.plot([0, summary.median], [y, y], color=look.colour, linewidth=1, alpha=0.5)
@@ -50,21 +50,21 @@ def _training_time(analysis: Analysis) -> Figure:
 
 
 def _step_times(analysis: Analysis) -> Figure:
-    all_times = [point.step_times for point in analysis.points if point.step_times]
-    limit = 1150 * max((times.p99 for times in all_times), default=0.001)
-    edges = np.linspace(0, limit, NUM_BINS + 1)
+    found = [percentiles for point in analysis.points if (percentiles := point.step_percentiles)]
+    limit = 1150 * max((p99 for _, _, p99 in found), default=0.001)
 
     def draw(axes: Axes, point: Point, y: float) -> float:
-        times = point.step_times
-        if times is None:
+        percentiles, milliseconds = point.step_percentiles, 1000 * point.steps["step_seconds"]
+        if percentiles is None:
             return 0.0
-        half, colour = 0.42 * np.array(histogram(times, limit / 1000, NUM_BINS)), LOOKS[point.strategy].colour
+        windows, edges = np.histogram(milliseconds, NUM_BINS, (0.0, limit))
+        half, colour = 0.42 * windows / max(windows.max(), 1), LOOKS[point.strategy].colour
         axes.fill_between(edges[1:], y - half, y + half, step="pre", color=colour, alpha=0.8, linewidth=0)
-        p50, p95, p99 = (1000 * value for value in (times.p50, times.p95, times.p99))
+        p50, p95, p99 = (1000 * value for value in percentiles)
         axes.plot([p50, p50], [y - 0.4, y + 0.4], color=INK, linewidth=1.6, solid_capstyle="butt")
         axes.plot(p95, y, "D", color=INK, markersize=4, markerfacecolor="white")
         axes.plot(p99, y, "x", color=INK, markersize=5)
-        _value(axes, min(1000 * max(times.window_seconds), limit), y, f"{digits(p50)} ms")
+        _value(axes, min(milliseconds.max(), limit), y, f"{digits(p50)} ms")
         return p99
 
     bars = Patch(facecolor="#BBBBBB", label="all windows")
@@ -74,14 +74,15 @@ def _step_times(analysis: Analysis) -> Figure:
 
 def _phases(analysis: Analysis) -> Figure:
     def draw(axes: Axes, point: Point, y: float) -> float:
-        if point.phase_times is None:
+        if not point.n:
             return 0.0
-        medians, start = dict(point.phase_times.phases), 0.0
+        start = 0.0
         for group in PHASE_GROUPS:
-            width, fill = sum(medians.get(p, 0.0) for p in group.phases), group.fill or LOOKS[point.strategy].colour
+            width = sum(point.median(PHASE_COLUMNS[phase]) or 0.0 for phase in group.phases)
+            fill = group.fill or LOOKS[point.strategy].colour
             axes.barh(y, width, 0.7, start, color=fill, edgecolor=GREY, hatch=group.hatch, linewidth=0.5)
             start += width
-        _value(axes, start, y, seconds(point.phase_times.wall))
+        _value(axes, start, y, seconds(point.value("wall_seconds")))
         return start
 
     keys = [Patch(fc=g.fill or "#7FB2D5", ec=GREY, hatch=g.hatch, lw=0.5, label=g.name) for g in PHASE_GROUPS]
@@ -95,10 +96,11 @@ def _scaling(analysis: Analysis) -> Figure:
     left, right = _panels(figure, 2, 1, gap=0.75)[0]
     batches = analysis.run.sweep.global_batch_sizes
     for strategy in analysis.run.sweep.strategies:
-        points = [point for point in analysis.points if point.strategy is strategy]
-        _by_batch(left, strategy, [point.examples_per_second for point in points])
-        _by_batch(right, strategy, [point.efficiency for point in points])
-    left.plot([np.nan if rate is None else rate for rate in ideal_rates(analysis.points)], ":", color=GREY, lw=1.6)
+        points = analysis.points_of(strategy)
+        _by_batch(left, strategy, [point.summary("examples_per_second") for point in points])
+        _by_batch(right, strategy, [point.summary("efficiency") for point in points])
+    single = [point.median("examples_per_second") or np.nan for point in analysis.points_of(Strategy.ONE_DEVICE)]
+    left.plot([max_replicas(analysis.run) * rate for rate in single], ":", color=GREY, lw=1.6)
     right.plot([1.0] * len(batches), ":", color=GREY, lw=1.6)
     for axes, title in ((left, "examples per second"), (right, "strong scaling efficiency")):
         axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
@@ -126,8 +128,8 @@ def _convergence(analysis: Analysis) -> Figure:
     keys = _strategy_keys(analysis, f"target {level(sweep.target_accuracy)}")
     figure = _frame(analysis, "Test accuracy by epoch and by training second", 4.6, keys, heading=0.2)
     panels = _panels(figure, len(sweep.global_batch_sizes), 2, gap=0.12)
-    seen = [p.test_accuracy for point in analysis.points for curve in point.curves for p in curve.points]
-    low, high = min([*seen, sweep.target_accuracy]), max([*seen, sweep.target_accuracy])
+    seen = [sweep.target_accuracy, *(value for point in analysis.points for value in point.epochs["test_accuracy"])]
+    low, high = min(seen), max(seen)
     room = 0.2 * (high - low) if any(not point.n for point in analysis.points) else 0.0
     for row, unit in zip(panels, ("epoch (curves shifted apart)", "training seconds"), strict=True):
         is_by_epoch, longest = row is panels[0], 0.0
@@ -139,13 +141,15 @@ def _convergence(analysis: Analysis) -> Figure:
             axes.axhline(sweep.target_accuracy, color=GREY, linestyle=":", linewidth=1.4)
             axes.set_ylim(low - 0.002 - room, high + 0.002)
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: level(value)))
-            axes.xaxis.set_major_locator(MaxNLocator(6 if len(row) < 5 else 3, integer=is_by_epoch))
             axes.tick_params(labelleft=batch == sweep.global_batch_sizes[0])
             axes.set_title(f"batch {batch}" if is_by_epoch else "")
             _note_gaps(axes, points, 0.98, "right")
         row[0].set_xlabel(unit, loc="left")
+        start, end = (0.5, max(longest, 1) + 0.5) if is_by_epoch else (0.0, 1.05 * (longest or 1.0))
+        ticks = MaxNLocator(6 if len(row) < 5 else 3, integer=is_by_epoch).tick_values(start, end)
         for axes in row:
-            axes.set_xlim((0.5, max(longest, 1) + 0.5) if is_by_epoch else (0, 1.05 * (longest or 1.0)))
+            axes.set_xticks([tick for tick in ticks if start <= tick <= 0.96 * end])  # the next panel's 0 is near
+            axes.set_xlim(start, end)
     return figure
 
 
@@ -153,13 +157,14 @@ def _curves(axes: Axes, point: Point, shift: float | None) -> float:
     """Draw the trials thin and their median thick, by epoch (shifted) or by second; returns the largest x."""
     look = LOOKS[point.strategy]
 
-    def plot(points: Sequence[CurvePoint], **settings: Any) -> float:
-        x = [p.elapsed_seconds if shift is None else p.epoch + shift for p in points]
-        axes.plot(x, [p.test_accuracy for p in points], color=look.colour, **settings)
-        return max(x, default=0.0)
+    def plot(rows: pd.DataFrame, **settings: Any) -> float:
+        x = rows["elapsed_seconds"] if shift is None else rows["epoch"] + shift
+        axes.plot(x, rows["test_accuracy"], color=look.colour, **settings)
+        return float(x.max()) if len(x) else 0.0
 
-    thin = [plot(curve.points, linewidth=0.6, alpha=0.5) for curve in point.curves if point.n > 1]
-    return max([*thin, plot(median_curve(point.curves), linestyle=look.line, marker=look.marker, markersize=4.5)])
+    thin = [plot(rows, linewidth=0.6, alpha=0.5) for _, rows in point.epochs.groupby("trial_key") if point.n > 1]
+    thick = plot(point.median_curve.reset_index(), linestyle=look.line, marker=look.marker, markersize=4.5)
+    return max([*thin, thick])
 
 
 def _rows(
@@ -206,7 +211,7 @@ def _strategy_keys(analysis: Analysis, dotted: str) -> list[Line2D]:
 
 def _frame(analysis: Analysis, title: str, height: float, keys: Sequence[Any], heading: float = 0.0) -> Figure:
     """A figure with its title; `height` is that of the drawing, `heading` that of its panels' titles, in inches."""
-    warnings, legend_rows = tags(analysis), 2 if len(keys) > 4 else 1
+    warnings, legend_rows = tag_lines(analysis), 2 if len(keys) > 4 else 1
     top = 0.7 + 0.2 * (len(warnings) + legend_rows) + heading
     total = height + top + BOTTOM
     figure = Figure((WIDTH, total))
@@ -228,19 +233,22 @@ def _panels(figure: Figure, columns: int, rows: int, left: float = 0.7, gap: flo
     return [[figure.add_subplot(grid[row, column]) for column in range(columns)] for row in range(rows)]
 
 
+DRAWINGS = {
+    Chart.TRAINING_TIME: _training_time,
+    Chart.SCALING: _scaling,
+    Chart.CONVERGENCE: _convergence,
+    Chart.STEP_TIMES: _step_times,
+    Chart.PHASES: _phases,
+}
+
+
 def draw_charts(analysis: Analysis) -> dict[str, bytes]:
     """Every chart as SVG and PNG, by file name."""
     files: dict[str, bytes] = {}
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
-        for chart, draw in (
-            (Chart.TRAINING_TIME, _training_time),
-            (Chart.SCALING, _scaling),
-            (Chart.CONVERGENCE, _convergence),
-            (Chart.STEP_TIMES, _step_times),
-            (Chart.PHASES, _phases),
-        ):
+        for chart, draw in DRAWINGS.items():
             figure = draw(analysis)
             for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
                 figure.savefig(sink := BytesIO(), format=kind, dpi=DPI, metadata=metadata)

@@ -1,74 +1,89 @@
-"""Markdown: a document as text for one reader or another."""
+"""Markdown: text, tables and pictures in GitHub's dialect, with text from outside shown and nothing else."""
 
-from collections.abc import Callable
-from typing import assert_never
+import re
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from tasks.analysis.analysis import Analysis
-from tasks.reporting.certainty import describe_certainty
-from tasks.reporting.comparison import describe_original
-from tasks.reporting.document import Block, Bullets, Chart, Code, Document, Folded, Picture, Section, Table, Text
-from tasks.reporting.escaping import escape, fence
-from tasks.reporting.measurements import (
-    describe_convergence,
-    describe_phases,
-    describe_scaling,
-    describe_step_times,
-    describe_training_time,
-)
-from tasks.reporting.opening import open_report, title
-from tasks.reporting.provenance import describe_failures, describe_machine, describe_repetition
+MAX_LENGTH = 500
+"""Longer text is cut, so that a traceback cannot bury a table."""
+SPECIAL = re.compile(r"([\\`*_\[\]|~$#])")
+ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+"""Where CommonMark's backslash does not reach."""
+LINKS = re.compile(r"(://|www\.|@)")
+"""What GitHub's dialect turns into a link or a mention by itself."""
+
+LEFT, RIGHT = ":---", "---:"
+Row = TypeVar("Row")
 
 
-def build_document(analysis: Analysis) -> Document:
-    """The whole report, first screen first."""
-    sections = (
-        describe_certainty(analysis),
-        describe_training_time(analysis),
-        describe_scaling(analysis),
-        describe_convergence(analysis),
-        describe_phases(analysis),
-        describe_step_times(analysis),
-        describe_machine(analysis),
-        describe_failures(analysis),
-        describe_original(analysis),
-        describe_repetition(analysis.run),
-    )
-    return Document(title(analysis), open_report(analysis), tuple(section for section in sections if section))
+class Chart(StrEnum):
+    """A chart, by the name of its files; in the order of their numbers."""
+
+    TRAINING_TIME = "01-training-time"
+    SCALING = "02-scaling"
+    CONVERGENCE = "03-convergence"
+    STEP_TIMES = "04-step-times"
+    PHASES = "05-phases"
 
 
-def render(document: Document, source_of: Callable[[Chart], str]) -> str:
-    """The document as GitHub-flavoured Markdown; `source_of` gives the address of a chart's image."""
-    parts = [f"# {document.title}", *(_render(block, source_of) for block in document.opening)]
-    for section in document.sections:
-        parts += [f"## {section.title}", *(_render(block, source_of) for block in section.blocks)]
-    return "\n\n".join(parts) + "\n"
+class Edition(NamedTuple):
+    """The reader that a report is rendered for."""
+
+    image_of: Callable[[Chart], str]
+    """Address of a chart's image."""
+    is_brief: bool = False
+    """Whether tables must be narrow and few: Prefect's page leaves them 560 pixels."""
 
 
-def shorten(document: Document, pointer: str) -> Document:
-    """The first screen and the sections of the short version; `pointer` says where the whole report is."""
-    sections = tuple(section for section in document.sections if section.is_in_short)
-    whole = Section("The whole report", (Text(pointer),))
-    return Document(document.title, document.opening, (*sections, whole))
+class Column(NamedTuple, Generic[Row]):
+    """One column of a table: what it is called, how it is aligned and what it says of a row."""
+
+    header: str
+    align: str
+    cell: Callable[[Row], str]
+    """Inline Markdown."""
+    brief: str = ""
+    """The header in a brief edition, which leaves out a column without one."""
 
 
-def _render(block: Block, source_of: Callable[[Chart], str]) -> str:
-    match block:
-        case Text():
-            return block.markdown
-        case Bullets():
-            return "\n".join(f"- {item}" for item in block.items)
-        case Table():
-            return _table(block)
-        case Code():
-            return fence(block.text)
-        case Picture():
-            return f"![{escape(block.alt)}]({source_of(block.chart)})"
-        case Folded():
-            return f"<details>\n<summary>{block.summary}</summary>\n\n{_table(block.table)}\n\n</details>"
-        case _:
-            assert_never(block)
+def field(header: str, align: str, name: str, form: Callable[[Any], str] = str, brief: str = "") -> Column[Any]:
+    """The column of an attribute in the given form; a dash where it is null."""
+    return Column(header, align, lambda row: "—" if (value := getattr(row, name)) is None else form(value), brief)
 
 
-def _table(table: Table) -> str:
-    marks = [":---" if number < table.num_text_columns else "---:" for number in range(len(table.header))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (table.header, marks, *table.rows))
+def table(columns: Sequence[Column[Row]], rows: Iterable[Row], is_brief: bool = False) -> str:
+    """One line a row."""
+    kept = [column for column in columns if column.brief or not is_brief]
+    header = [column.brief if is_brief else column.header for column in kept]
+    lines = [header, [column.align for column in kept], *([column.cell(row) for column in kept] for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def folded(summary: str, markdown: str) -> str:
+    """A table that opens on a click."""
+    return f"<details>\n<summary>{summary}</summary>\n\n{markdown}\n\n</details>"
+
+
+def bullets(items: Iterable[str]) -> str:
+    """A list, one paragraph of inline Markdown an item."""
+    return "\n".join(f"- {item}" for item in items)
+
+
+def plain_line(text: str, max_length: int = MAX_LENGTH) -> str:
+    """The text's printable characters on one line, cut to `max_length`; for charts, which read no markup."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= max_length else line[: max_length - 1] + "…"
+
+
+def escape(text: str) -> str:
+    """The text as Markdown that renders as that text: no cell, tag, link, code or emphasis can begin in it."""
+    escaped = SPECIAL.sub(r"\\\1", plain_line(text).translate(ENTITIES))
+    return LINKS.sub(lambda match: f"&#{ord(match[0][0])};{match[0][1:]}", escaped)
+
+
+def fence(text: str) -> str:
+    """The text as it is, in a fenced block of code that it cannot leave."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    marks = "`" * max(3, longest + 1)
+    return f"{marks}sh\n{text}\n{marks}"

@@ -1,142 +1,183 @@
 """The measurements: one section a chart, each with its finding and its table."""
 
-from collections.abc import Callable
-from statistics import median
+from collections import Counter
+from collections.abc import Callable, Iterator
+from operator import itemgetter
+from typing import NamedTuple
+
+import pandas as pd
 
 from tasks.analysis.analysis import Analysis
-from tasks.analysis.points import Point
 from tasks.domain.outcome import Phase
 from tasks.domain.strategy import Strategy
-from tasks.reporting.document import Chart, Folded, Picture, Section, Table, Text
-from tasks.reporting.escaping import escape
-from tasks.reporting.findings import find
-from tasks.reporting.labels import devices, problem_name, shortfall_name
-from tasks.reporting.numerals import ABSENT, accuracy, digits, level, median_of, ratio, share
+from tasks.reporting.grid import N, PointColumn, against_one_device, median, names, tabulate
+from tasks.reporting.labels import counts, one_device, point_name, problem_name
+from tasks.reporting.markdown import LEFT, RIGHT, Chart, Column, Edition, escape, field, folded, table
+from tasks.reporting.numerals import ABSENT, accuracy, digits, level, plural, ratio, seconds, share, span, whole
+from tasks.results.record import PHASE_COLUMNS
+from tasks.results.run import Run
 
 MAX_EPOCH_COLUMNS = 10
 """A longer training shows so many of its epochs, evenly spaced, the last among them."""
 
 
-def describe_training_time(analysis: Analysis) -> Section:
-    """Every trial's seconds."""
-    return _section("Training time", Chart.TRAINING_TIME, analysis, "Every trial", _trials(analysis))
+class Measurement(NamedTuple):
+    """A section with a chart."""
+
+    title: str
+    chart: Chart
+    find: Callable[[Analysis], str]
+    """What the chart shows, in one sentence with its n."""
+    summary: str
+    """Of its table of points."""
+    columns: Callable[[Run], tuple[PointColumn, ...]] | tuple[PointColumn, ...]
+    """Empty where the table has a row for every trial."""
+    note: str = ""
 
 
-def describe_scaling(analysis: Analysis) -> Section:
-    """Throughput and strong scaling efficiency."""
-    header = ("per-replica batch", "examples/s", "speed-up", "strong efficiency", "device-seconds")
+def describe(measurement: Measurement, analysis: Analysis, edition: Edition) -> Iterator[str]:
+    """The finding and its chart; below them, unless in brief, what they rest on."""
+    run, columns = analysis.run, measurement.columns
+    if any(point.n for point in analysis.points):
+        finding = measurement.find(analysis)
+    else:
+        finding = "No trial gave a valid result: there is nothing to show."
+    yield escape(finding)
+    yield f"![{escape(finding)}]({edition.image_of(measurement.chart)})"
+    if edition.is_brief:
+        return
+    columns = columns(run) if callable(columns) else columns
+    yield folded(measurement.summary, tabulate(run, columns, analysis.points, N) if columns else _trials(analysis))
+    if measurement.chart is Chart.SCALING and analysis.baselines:
+        yield folded("Baseline points: denominators only", tabulate(run, columns, analysis.baselines, N))
+    if measurement.note:
+        yield measurement.note
 
-    def cells(point: Point) -> tuple[str, ...]:
-        is_baseline = point.strategy is Strategy.ONE_DEVICE
-        return (
-            f"{point.per_replica_batch_size}",
-            median_of(point.examples_per_second),
-            "baseline" if is_baseline else median_of(point.speedup, ratio),
-            "baseline" if is_baseline else median_of(point.efficiency, share),
-            median_of(point.device_seconds),
-        )
 
-    section = _section(
-        "Scaling", Chart.SCALING, analysis, "Throughput and efficiency by point", _by_point(analysis, header, cells)
+def _find_training_time(analysis: Analysis) -> str:
+    best = analysis.best_points()
+    (strategy, wins), *_ = Counter(point.strategy for point in best).most_common(1)
+    own = span((point.value("training_seconds") for point in best if point.strategy is strategy), seconds)
+    text = (
+        f"{strategy.label} has the smallest median training time at {wins} of {plural(len(best), 'batch size')}: {own}"
     )
-    if not analysis.baselines:
-        return section
-    baselines = _by_point(analysis, header, cells, analysis.baselines)
-    folded = Folded("Baseline points: denominators only", baselines)
-    return Section(section.title, (*section.blocks, folded), section.is_in_short)
+    singles = [point.value("training_seconds") for point in analysis.points_of(Strategy.ONE_DEVICE) if point.n]
+    if singles and strategy is not Strategy.ONE_DEVICE:
+        text += f", against {span(singles, seconds)} on {one_device(analysis.run)}"
+    return f"{text} ({counts(analysis.points)} a point)."
 
 
-def describe_convergence(analysis: Analysis) -> Section:
-    """Test accuracy by epoch and the time to the target."""
-    num_epochs = analysis.run.sweep.num_epochs
-    target = analysis.run.sweep.target_accuracy
+def _find_scaling(analysis: Analysis) -> str:
+    found = {
+        strategy.label: [value for p in analysis.points_of(strategy) if (value := p.median("efficiency")) is not None]
+        for strategy in analysis.run.sweep.strategies
+    }
+    parts = [f"{label} {span(values, share)}" for label, values in found.items() if values]
+    if not parts:
+        return f"No strong scaling efficiency: no point has {one_device(analysis.run)} beside it in the same block."
+    return f"Strong scaling efficiency, ideally 100 %: {', '.join(parts)} ({counts(analysis.points)} a point)."
+
+
+def _find_convergence(analysis: Analysis) -> str:
+    sweep = analysis.run.sweep
+    trials = pd.concat([point.trials.assign(point=point_name(point)) for point in analysis.points])
+    reached = trials.dropna(subset=["seconds_to_target"])
+    text = f"{len(reached)} of {plural(len(trials), 'trial')} reached {level(sweep.target_accuracy)} test accuracy"
+    text += f" within {plural(sweep.num_epochs, 'epoch')}"
+    if reached.empty:
+        return f"{text}."
+    first = reached.sort_values("seconds_to_target", kind="stable").iloc[0]
+    text += f", after epoch {span(reached['epochs_to_target'], whole)}; the smallest training time to it was "
+    return f"{text}{seconds(first['seconds_to_target'])} ({first['point']})."
+
+
+def _find_step_times(analysis: Analysis) -> str:
+    found = {point_name(point): times for point in analysis.points if (times := point.step_percentiles)}
+    if not found:
+        return "No valid trial recorded step times."
+    medians = {name: p50 for name, (p50, _, _) in found.items()}
+    tails = {name: p99 / p50 for name, (p50, _, p99) in found.items()}
+    fast, slow, tail = (
+        min(medians, key=medians.__getitem__),
+        max(medians, key=medians.__getitem__),
+        max(tails, key=tails.__getitem__),
+    )
+    return (
+        f"Median step from {digits(1000 * medians[fast])} ms ({fast}) to {digits(1000 * medians[slow])} ms ({slow}); "
+        f"the widest tail, p99 / p50, is {digits(tails[tail])} x ({tail}; {counts(analysis.points)} a point)."
+    )
+
+
+def _find_phases(analysis: Analysis) -> str:
+    times = [(p.value("wall_seconds"), p.median("training_phase_seconds") or 0.0) for p in analysis.points if p.n]
+    return (
+        f"Training takes {span((training / wall for wall, training in times), share)} of a trial's wall time; "
+        f"the rest is {span((wall - training for wall, training in times), seconds)} "
+        f"({counts(analysis.points)} a point)."
+    )
+
+
+def _convergence(run: Run) -> tuple[PointColumn, ...]:
+    num_epochs, target = run.sweep.num_epochs, level(run.sweep.target_accuracy)
     count = min(num_epochs, MAX_EPOCH_COLUMNS)
-    shown = sorted({round(num_epochs * (i + 1) / count) for i in range(count)})
-    header = (*(f"epoch {epoch}" for epoch in shown), f"s to {level(target)}", f"trials that reached {level(target)}")
-
-    def cells(point: Point) -> tuple[str, ...]:
-        reached = point.seconds_to_target.n if point.seconds_to_target else 0
-        to_target = median_of(point.seconds_to_target) if reached else "not reached"
-        return (*(_accuracy_after(point, epoch) for epoch in shown), to_target, f"{reached} of {point.n}")
-
-    table = _by_point(analysis, header, cells)
-    return _section("Convergence", Chart.CONVERGENCE, analysis, "Test accuracy by epoch, medians", table)
-
-
-def describe_phases(analysis: Analysis) -> Section:
-    """The ledger of wall time."""
-    header = (*(phase.replace("_", " ") for phase in Phase), "unexplained", "wall")
-
-    def cells(point: Point) -> tuple[str, ...]:
-        times = point.phase_times
-        if times is None:
-            return (ABSENT,) * len(header)
-        seconds = dict(times.phases)
-        phases = (digits(seconds[phase]) if phase in seconds else ABSENT for phase in Phase)
-        return (*phases, digits(times.unexplained), digits(times.wall))
-
-    table = _by_point(analysis, header, cells)
-    return _section("Where the time goes", Chart.PHASES, analysis, "Seconds by phase, medians", table)
-
-
-def describe_step_times(analysis: Analysis) -> Section:
-    """Percentiles of step time."""
-    header = ("p50 ms", "p95 ms", "p99 ms", "windows", "steps a window")
-
-    def cells(point: Point) -> tuple[str, ...]:
-        times = point.step_times
-        if times is None:
-            return (ABSENT,) * len(header)
-        percentiles = (digits(1000 * value) for value in (times.p50, times.p95, times.p99))
-        return (*percentiles, f"{times.num_windows:,}", f"{times.steps_per_window}")
-
-    note = Text(
-        "One value is the mean step of a window of consecutive steps, between two readings of the clock; percentiles "
-        "are taken inside each trial, then the median over trials. They describe and decide nothing."
+    return (
+        *(_after(round(num_epochs * (number + 1) / count)) for number in range(count)),
+        median(f"s to {target}", "seconds_to_target", absent="not reached"),
+        Column(f"trials that reached {target}", RIGHT, lambda p: f"{p.trials['seconds_to_target'].count()} of {p.n}"),
     )
-    table = _by_point(analysis, header, cells)
-    section = _section("Step times", Chart.STEP_TIMES, analysis, "Step time by point", table)
-    return Section(section.title, (*section.blocks, note), section.is_in_short)
 
 
-def _section(title: str, chart: Chart, analysis: Analysis, summary: str, table: Table) -> Section:
-    finding = find(chart, analysis)
-    blocks = (Text(escape(finding)), Picture(chart, finding), Folded(summary, table))
-    return Section(title, blocks, is_in_short=chart is not Chart.PHASES)
+def _after(epoch: int) -> PointColumn:
+    def form(curve: pd.DataFrame) -> str:
+        return accuracy(curve["test_accuracy"][epoch]) if epoch in curve.index else ABSENT
+
+    return field(f"epoch {epoch}", RIGHT, "median_curve", form)
 
 
-def _by_point(
-    analysis: Analysis,
-    header: tuple[str, ...],
-    cells: Callable[[Point], tuple[str, ...]],
-    points: tuple[Point, ...] | None = None,
-) -> Table:
-    """One row a point, by default of the sweep's; one without a valid trial says why in its first cell."""
-    rows = []
-    for point in analysis.points if points is None else points:
-        name = (str(point.strategy), f"{point.global_batch_size}", devices(analysis.run, point.num_replicas))
-        empty = (escape(shortfall_name(point)), *[ABSENT] * (len(header) - 1))
-        rows.append((*name, *(cells(point) if point.n else empty), f"{point.n}"))
-    return Table(("strategy", "batch", "devices", *header, "n"), tuple(rows), num_text_columns=1)
+SCALING: tuple[PointColumn, ...] = (
+    field("per-replica batch", RIGHT, "per_replica_batch_size"),
+    median("examples/s", "examples_per_second"),
+    against_one_device("speed-up", "speedup", ratio),
+    against_one_device("strong efficiency", "efficiency", share),
+    median("device-seconds", "device_seconds"),
+)
+PHASES: tuple[PointColumn, ...] = (
+    *(median(phase.replace("_", " "), PHASE_COLUMNS[phase]) for phase in Phase),
+    median("unexplained", "unexplained_seconds"),
+    median("wall", "wall_seconds"),
+)
+STEP_TIMES: tuple[PointColumn, ...] = (
+    field("p50 ms", RIGHT, "step_percentiles", lambda percentiles: digits(1000 * percentiles[0])),
+    field("p95 ms", RIGHT, "step_percentiles", lambda percentiles: digits(1000 * percentiles[1])),
+    field("p99 ms", RIGHT, "step_percentiles", lambda percentiles: digits(1000 * percentiles[2])),
+    Column("windows", RIGHT, lambda point: f"{len(point.steps):,}"),
+    Column("steps a window", RIGHT, lambda point: span(point.steps["num_steps"].nlargest(1), whole)),
+)
+STEP_NOTE = (
+    "One value is the mean step of a window of consecutive steps, between two readings of the clock; percentiles "
+    "are taken inside each trial, then the median over trials. They describe and decide nothing."
+)
 
 
-def _trials(analysis: Analysis) -> Table:
-    header = ("strategy", "batch", "devices", "block", "seed", "training s", "examples/s", "test accuracy")
+def _trials(analysis: Analysis) -> str:
+    """One row a trial, planned ones without a number among them."""
+    columns = ("training_seconds", digits), ("examples_per_second", digits), ("test_accuracy", accuracy)
     rows = []
     for point in analysis.points:
-        columns = (point.training_seconds, point.examples_per_second, point.test_accuracy)
-        values = zip(*(column.values for column in columns if column), strict=True)
-        found = {
-            block: (digits(time), digits(rate), accuracy(final))
-            for block, (time, rate, final) in zip(point.blocks, values, strict=True)
-        }
-        found |= {p.block: (escape(problem_name(p)), ABSENT, ABSENT) for p in point.problems}
-        name = (str(point.strategy), f"{point.global_batch_size}", devices(analysis.run, point.num_replicas))
-        first_seed = analysis.run.sweep.seed
-        rows += [(*name, f"{block}", f"{first_seed + block - 1}", *found[block]) for block in sorted(found)]
-    return Table(header, tuple(rows), num_text_columns=1)
+        name = [column.cell(point) for column in names(analysis.run)]
+        trials = point.trials[["block", *dict(columns)]].itertuples(index=False)
+        cells = {block: [form(v) for (_, form), v in zip(columns, values, strict=True)] for block, *values in trials}
+        cells |= {p.block: [escape(problem_name(p)), ABSENT, ABSENT] for p in point.problems}
+        rows += [[*name, str(b), str(analysis.run.sweep.seed + b - 1), *cells[b]] for b in sorted(cells)]
+    headers = "strategy", "batch", "devices", "block", "seed", "training s", "examples/s", "test accuracy"
+    aligned = [LEFT, *[RIGHT] * (len(headers) - 1)]
+    return table([Column(h, a, itemgetter(i)) for i, (h, a) in enumerate(zip(headers, aligned, strict=True))], rows)
 
 
-def _accuracy_after(point: Point, epoch: int) -> str:
-    found = [p.test_accuracy for curve in point.curves for p in curve.points if p.epoch == epoch]
-    return accuracy(median(found)) if found else ABSENT
+MEASUREMENTS = (
+    Measurement("Training time", Chart.TRAINING_TIME, _find_training_time, "Every trial", ()),
+    Measurement("Scaling", Chart.SCALING, _find_scaling, "Throughput and efficiency by point", SCALING),
+    Measurement("Convergence", Chart.CONVERGENCE, _find_convergence, "Test accuracy by epoch, medians", _convergence),
+    Measurement("Where the time goes", Chart.PHASES, _find_phases, "Seconds by phase, medians", PHASES),
+    Measurement("Step times", Chart.STEP_TIMES, _find_step_times, "Step time by point", STEP_TIMES, STEP_NOTE),
+)

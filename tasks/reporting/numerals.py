@@ -8,12 +8,19 @@ from tasks.analysis.summary import Spread, Summary
 ABSENT = "—"
 """In place of a number that does not exist: never 0."""
 
+Form = Callable[[float], str]
+
 
 def digits(value: float) -> str:
     """Three significant digits without an exponent, thousands set off by commas: `31.2`, `5,770`, `0.0123`."""
     rounded = float(f"{value:.3g}")
     decimals = 0 if rounded == 0 else max(0, 2 - math.floor(math.log10(abs(rounded))))
     return f"{rounded:,.{decimals}f}"
+
+
+def whole(value: float) -> str:
+    """A count: `3`."""
+    return f"{value:.0f}"
 
 
 def seconds(value: float) -> str:
@@ -57,26 +64,25 @@ def gibibytes(value: float) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """The count with its noun: `1 block`, `3 blocks`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    """The count with its noun: `1 block`, `3 blocks`, `2 strategies`."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun[:-1]}ies" if noun.endswith("gy") else f"{count:,} {noun}s"
+
+
+def shown(value: float | None, form: Form = digits) -> str:
+    """The value in the given form; a dash without one."""
+    return ABSENT if value is None else form(value)
 
 
 def with_spread(summary: Summary | None) -> str:
     """Median and, from 3 values on, smallest to largest in parentheses: `31.2 (30.1 to 32.2)`."""
-    if summary is None:
-        return ABSENT
-    if summary.spread is Spread.NONE:
-        return digits(summary.median)
+    if summary is None or summary.spread is Spread.NONE:
+        return shown(summary.median if summary else None)
     return f"{digits(summary.median)} ({digits(summary.low)} to {digits(summary.high)})"
 
 
-def median_of(summary: Summary | None, form: Callable[[float], str] = digits) -> str:
-    """The median in the given form; a dash without a value."""
-    return ABSENT if summary is None else form(summary.median)
-
-
-def span(values: Iterable[float], form: Callable[[float], str]) -> str:
-    """Smallest to largest, or the one value where they read the same: `31.0 s to 33.2 s`."""
-    found = sorted(values)
-    low, high = form(found[0]), form(found[-1])
-    return low if low == high else f"{low} to {high}"
+def span(values: Iterable[float], form: Form) -> str:
+    """Smallest to largest, or the one value where they read the same: `31.0 s to 33.2 s`; a dash without any."""
+    texts = [form(value) for value in sorted(values)] or [ABSENT]
+    return texts[0] if texts[0] == texts[-1] else f"{texts[0]} to {texts[-1]}"

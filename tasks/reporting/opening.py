@@ -1,50 +1,156 @@
 """The first screen: what was measured on what, the answer with its condition, and the table of points."""
 
+from collections.abc import Iterator
+from math import prod
+
 from tasks.analysis.analysis import Analysis
-from tasks.reporting.answer import answer, take_notes
-from tasks.reporting.document import Block, Bullets, Text
-from tasks.reporting.escaping import escape
-from tasks.reporting.grid import caption, tabulate
+from tasks.analysis.pairs import MIN_VERDICT_BLOCKS
+from tasks.analysis.points import Point
+from tasks.analysis.summary import sampling_error
+from tasks.domain.device import DeviceType
+from tasks.domain.strategy import Strategy
+from tasks.reporting.grid import N_OF_PLANNED, caption, names, overview, tabulate
 from tasks.reporting.labels import (
     devices_in_full,
+    one_device,
+    point_name,
+    shortfall_name,
+    tag_lines,
     tags,
+    undecided,
     workload,
 )
-from tasks.reporting.numerals import (
-    plural,
-)
-from tasks.reporting.verdicts import standing
+from tasks.reporting.markdown import bullets, escape, folded, table
+from tasks.reporting.numerals import accuracy, digits, percentage_points, plural, ratio, seconds, share, span
+
+QUESTION = "which strategy, at which batch size?"
 
 
-def title(analysis: Analysis) -> str:
-    """What was measured on what, and when; a degraded, partial or smoke run says so first."""
-    run = analysis.run
-    what = f"{escape(workload(run))}, {devices_in_full(run)}, {run.created_at:%Y-%m-%d}"
-    return ". ".join([*tags(analysis), f"Which strategy, at which batch size? {what}"])
-
-
-def open_report(analysis: Analysis) -> tuple[Block, ...]:
-    """The blocks of the first screen."""
-    notes = take_notes(analysis)
+def open_report(analysis: Analysis, is_brief: bool) -> tuple[str, ...]:
+    """The paragraphs of the first screen, the title first."""
+    columns = overview(analysis)
+    more = [*names(analysis.run), *(column for column in columns if not column.brief)]
     return (
-        Text(_coverage(analysis)),
-        Text(" ".join(f"**{sentence}**" for sentence in answer(analysis))),
-        *((Bullets(notes),) if notes else ()),
-        tabulate(analysis),
-        Text(caption(analysis)),
+        *_title(analysis, is_brief),
+        _coverage(analysis),
+        " ".join(f"**{sentence}**" for sentence in _answer(analysis)),
+        *((bullets(notes),) if (notes := tuple(_take_notes(analysis))) else ()),
+        tabulate(analysis.run, columns, analysis.points, N_OF_PLANNED, is_brief),
+        *((folded("More columns", table(more, (p for p in analysis.points if p.n))),) if is_brief else ()),
+        caption(analysis),
     )
+
+
+def _title(analysis: Analysis, is_brief: bool) -> tuple[str, ...]:
+    """What was measured on what, the state of the run first; a brief title leaves the rest to the next line."""
+    what, where = escape(workload(analysis.run)), devices_in_full(analysis.run)
+    if not is_brief:
+        return (f"# {'. '.join([*tag_lines(analysis), f'{what} on {where}: {QUESTION}'])}",)
+    words = f"{', '.join(tags(analysis))}: " if tags(analysis) else ""
+    return f"# {words}{what}, {where}", " ".join([QUESTION.capitalize(), *(f"{line}." for line in tag_lines(analysis))])
 
 
 def _coverage(analysis: Analysis) -> str:
     sweep, coverage = analysis.run.sweep, analysis.coverage
-    grid = (
-        f"{len(sweep.strategies)} {'strategy' if len(sweep.strategies) == 1 else 'strategies'} x "
-        f"{plural(len(sweep.global_batch_sizes), 'batch size')} x {plural(sweep.num_blocks, 'block')}"
-    )
-    baselines = coverage.planned - len(sweep.strategies) * len(sweep.global_batch_sizes) * sweep.num_blocks
+    sizes = {"strategy": len(sweep.strategies), "batch size": len(sweep.global_batch_sizes), "block": sweep.num_blocks}
+    grid = " x ".join(plural(count, noun) for noun, count in sizes.items())
+    baselines = coverage.planned - prod(sizes.values())
     if baselines > 0:
         grid += f" + {plural(baselines, 'baseline trial')}"
     return (
-        f"COVERAGE: {coverage.valid} of {plural(coverage.planned, 'trial')} valid ({grid}); "
-        f"{coverage.invalid} invalid, {coverage.failed} failed, {coverage.missing} missing. {standing(analysis)}"
+        f"COVERAGE, {analysis.run.created_at:%Y-%m-%d}: {coverage.valid} of {plural(coverage.planned, 'trial')} valid "
+        f"({grid}); {coverage.invalid} invalid, {coverage.failed} failed, {coverage.missing} missing. "
+        f"Verdicts: none ({undecided(analysis.num_blocks)})."
     )
+
+
+def _answer(analysis: Analysis) -> tuple[str, str]:
+    """The answer in two sentences, each with its condition."""
+    best = _best(analysis)
+    if best is None:
+        nothing = f"No trial gave a valid result (0 of {analysis.coverage.planned})."
+        return nothing, "There is nothing to compare and no answer."
+    run, n = analysis.run, best.n
+    scope = "In this one block" if analysis.num_blocks == 1 else f"Over {plural(analysis.num_blocks, 'block')}"
+    first = f"{scope} on {devices_in_full(run)}, {point_name(best)} trained {plural(run.sweep.num_epochs, 'epoch')} in "
+    first += f"{seconds(_seconds(best))} ({'n = 1' if n == 1 else f'median, n = {n}'})"
+    speedup = best.summary("speedup")
+    if speedup:
+        count = "" if speedup.n == n else f" (n = {speedup.n})"
+        first += f", {ratio(speedup.median)} as fast as {one_device(run)} at the same batch{count}"
+    others = [
+        f"{point.strategy.label} {_need(point, n)}"
+        for point in analysis.points
+        if point.global_batch_size == best.global_batch_size and point is not best
+        if not (point.strategy is Strategy.ONE_DEVICE and speedup)
+    ]
+    return "; ".join([first, *others]) + ".", _certainty(analysis.num_blocks)
+
+
+def _need(point: Point, expected_n: int) -> str:
+    if not point.n:
+        return f"has no valid trial there ({escape(shortfall_name(point))})"
+    return f"needed {seconds(_seconds(point))} there" + ("" if point.n == expected_n else f" (n = {point.n})")
+
+
+def _certainty(num_blocks: int) -> str:
+    """One sentence on what the blocks decide."""
+    if num_blocks == 1:
+        text = "One block cannot separate a difference from noise"
+    elif num_blocks < MIN_VERDICT_BLOCKS:
+        text = "This describes what was seen and decides nothing"
+    else:
+        text = "This describes what was seen"
+    return f"{text}: no verdict ({undecided(num_blocks)})."
+
+
+def _take_notes(analysis: Analysis) -> Iterator[str]:
+    """What the answer costs, whether accuracy is alike, and what the numbers are not."""
+    if best := _best(analysis):
+        yield _every_batch(analysis.best_points())
+        yield _cost(analysis, best)
+        yield _accuracy(analysis)
+    if analysis.is_smoke:
+        yield "Smoke: this run shows that the pipeline works; its times and accuracies answer no question."
+    if analysis.run.device is DeviceType.CPU_SLICE:
+        yield "Condition: a CPU slice is a fixed set of cores, not a GPU; nothing here is measured on GPUs."
+
+
+def _every_batch(points: tuple[Point, ...]) -> str:
+    labels = {point.strategy.label for point in points}
+    if len(labels) > 1:
+        parts = [f"{p.global_batch_size}: {p.strategy.label}, {seconds(_seconds(p))}" for p in points]
+        return f"Smallest median training time by batch size: {'; '.join(parts)}."
+    parts = [f"{p.global_batch_size}: {seconds(_seconds(p))}" for p in points]
+    return f"Smallest median training time at every batch size: {labels.pop()} ({', '.join(parts)})."
+
+
+def _cost(analysis: Analysis, best: Point) -> str:
+    text = f"Cost of {point_name(best)}: {digits(best.value('device_seconds'))} device-seconds"
+    singles = analysis.points_of(Strategy.ONE_DEVICE)
+    single = next((p.median("device_seconds") for p in singles if p.global_batch_size == best.global_batch_size), None)
+    efficiency = best.median("efficiency")
+    if single is not None and efficiency is not None:
+        text += f" against {digits(single)} on {one_device(analysis.run)}, a strong scaling efficiency of "
+        text += share(efficiency)
+    return f"{text} (n = {best.n})."
+
+
+def _accuracy(analysis: Analysis) -> str:
+    medians = [point.value("test_accuracy") for point in analysis.points if point.n]
+    text = f"Test accuracy: {span(medians, accuracy)} over {plural(len(medians), 'point')}"
+    if differences := [s.largest_difference for s in analysis.accuracy_spreads if s.largest_difference is not None]:
+        text += f"; strategies in the same block and batch differ by at most {percentage_points(max(differences))}"
+    error = sampling_error(sum(medians) / len(medians), analysis.run.num_test_examples)
+    text += f" ({analysis.run.num_test_examples:,} test examples alone give a standard error of "
+    return f"{text}{percentage_points(error)}). Equivalence is not tested."
+
+
+def _best(analysis: Analysis) -> Point | None:
+    """The point with the smallest median training seconds of all."""
+    return min(analysis.best_points(), key=_seconds, default=None)
+
+
+def _seconds(point: Point) -> float:
+    """Median training seconds of a point with a valid trial."""
+    return point.value("training_seconds")

@@ -4,17 +4,50 @@ import base64
 import dataclasses
 import json
 import tempfile
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from tasks.analysis.analysis import Analysis, analyze
+from tasks.reporting.certainty import describe_certainty
 from tasks.reporting.charts import draw_charts
-from tasks.reporting.document import Chart
-from tasks.reporting.escaping import escape
-from tasks.reporting.markdown import build_document, render, shorten
+from tasks.reporting.comparison import describe_original
+from tasks.reporting.markdown import Chart, Edition, escape
+from tasks.reporting.measurements import MEASUREMENTS, describe
+from tasks.reporting.opening import open_report
+from tasks.reporting.provenance import describe_failures, describe_machine, describe_repetition
 from tasks.results.run import Run, decode_run, encode_run
 from tasks.results.store import ResultsError, Tables, read_tables, write_tables
 
 REPORT, ENVIRONMENT, CHARTS = "report.md", "environment.json", "charts"
+
+
+class Section(NamedTuple):
+    """A heading with what stands under it; left out where that is nothing."""
+
+    title: str
+    describe: Callable[[Analysis, Edition], Iterable[str]]
+    is_in_brief: bool = False
+
+
+SECTIONS = (
+    Section("How sure", describe_certainty, True),
+    *(Section(m.title, partial(describe, m), m.chart is not Chart.PHASES) for m in MEASUREMENTS),
+    Section("The machine", lambda analysis, _: describe_machine(analysis)),
+    Section("What failed", describe_failures, True),
+    Section("The original report", lambda analysis, _: describe_original(analysis)),
+    Section("How to repeat it", lambda analysis, _: describe_repetition(analysis)),
+)
+
+
+def compose(analysis: Analysis, edition: Edition) -> str:
+    """The report as GitHub-flavoured Markdown."""
+    parts = [*open_report(analysis, edition.is_brief)]
+    for section in SECTIONS:
+        if (section.is_in_brief or not edition.is_brief) and (blocks := tuple(section.describe(analysis, edition))):
+            parts += [f"## {section.title}", *blocks]
+    return "\n\n".join(parts) + "\n"
 
 
 def write_report(run: Run, tables: Tables, folder: Path) -> Path:
@@ -32,7 +65,7 @@ def write_report(run: Run, tables: Tables, folder: Path) -> Path:
         for file, content in draw_charts(analysis).items():
             (new / CHARTS / file).write_bytes(content)
         (new / ENVIRONMENT).write_text(_environment(analysis), encoding="utf-8")
-        text = render(build_document(analysis), lambda chart: f"{CHARTS}/{chart}.svg")
+        text = compose(analysis, Edition(lambda chart: f"{CHARTS}/{chart}.svg"))
         (new / REPORT).write_text(text, encoding="utf-8", newline="\n")
         (folder / CHARTS).mkdir(exist_ok=True)
         for path in sorted((path for path in new.rglob("*") if path.is_file()), key=lambda path: path.name == REPORT):
@@ -55,9 +88,8 @@ def rebuild_report(folder: Path) -> Path:
 
 def artifact_markdown(run: Run, tables: Tables, report_path: Path) -> str:
     """The short version: the first screen and the charts of the report at `report_path`, images inside the text."""
-    document = build_document(analyze(run, tables))
-    pointer = f"All sections, tables and charts: {escape(str(report_path))}"
-    return render(shorten(document, pointer), lambda chart: _data_uri(report_path.parent / CHARTS, chart))
+    brief = compose(analyze(run, tables), Edition(partial(_data_uri, report_path.parent / CHARTS), is_brief=True))
+    return f"{brief}\n## The whole report\n\nAll sections, tables and charts: {escape(str(report_path))}\n"
 
 
 def _data_uri(charts: Path, chart: Chart) -> str:

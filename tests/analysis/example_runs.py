@@ -6,13 +6,18 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.analysis.analysis import Analysis, analyze
 from tasks.domain.device import DeviceType
 from tasks.domain.outcome import Epoch, FailureReason, InvalidReason, Phase, StepWindow, TrialFailure, TrialResult
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role, Trial
+from tasks.results import schema
 from tasks.results.environment import Environment
-from tasks.results.record import build_record
+from tasks.results.record import Record, build_record
 from tasks.results.run import Run
 from tasks.results.store import RunFolder, Tables
 
@@ -90,7 +95,7 @@ def plan_trial(run: Run, strategy: Strategy, batch: int, block: int = 1, role: R
         seed=run.sweep.seed + block - 1,
         block=block,
         role=role,
-        steps_per_call=32,
+        steps_per_call=256,
         micro_batch_size=32,
         timeout_seconds=run.sweep.trial_timeout_seconds,
     )
@@ -162,21 +167,15 @@ def realistic(trial: Trial) -> TrialResult:
     return make_result(trial, seconds * chance.uniform(0.97, 1.03), (*accuracies, round(final, 4)), window_noise=0.04)
 
 
-def fill(folder: Path, run: Run, outcome_of: Callable[[Trial], Outcome] = realistic) -> RunFolder:
-    """The run on disk with one record for every trial of its grid that has an outcome."""
-    results = RunFolder(folder)
-    results.create(run)
+def plan(run: Run) -> list[Trial]:
+    """The run's grid, block by block."""
     grid = product(range(1, run.sweep.num_blocks + 1), run.sweep.global_batch_sizes, run.sweep.strategies)
-    for number, (block, batch, strategy) in enumerate(grid):
-        put(results, run, outcome_of(plan_trial(run, strategy, batch, block)), number)
-    return results
+    return [plan_trial(run, strategy, batch, block) for block, batch, strategy in grid]
 
 
-def put(results: RunFolder, run: Run, outcome: Outcome, number: int = 0) -> None:
-    """Write one trial's record, if it has an outcome."""
-    if outcome is None:
-        return
-    record = build_record(
+def record_of(run: Run, outcome: TrialResult | TrialFailure, number: int = 0) -> Record:
+    """One trial's record, as of the example's machine; `number` minutes after the run's begin."""
+    return build_record(
         outcome,
         run_name=run.run_name,
         environment=ENVIRONMENT,
@@ -184,12 +183,34 @@ def put(results: RunFolder, run: Run, outcome: Outcome, number: int = 0) -> None
         started_at=STARTED + timedelta(minutes=number),
         queue_seconds=None,
     )
-    assert results.put(record)
+
+
+def fill(folder: Path, run: Run, outcome_of: Callable[[Trial], Outcome] = realistic) -> RunFolder:
+    """The run on disk with one record for every trial of its grid that has an outcome."""
+    results = RunFolder(folder)
+    results.create(run)
+    for number, trial in enumerate(plan(run)):
+        if outcome := outcome_of(trial):
+            assert results.put(record_of(run, outcome, number))
+    return results
 
 
 def read_example(folder: Path, run: Run, outcome_of: Callable[[Trial], Outcome] = realistic) -> Tables:
-    """The tables of a run that was written to `folder`."""
-    return fill(folder, run, outcome_of).read()
+    """The tables of a run whose records were written to `folder` all at once: nothing waits for the disk."""
+    outcomes = [outcome_of(trial) for trial in plan(run)]
+    records = [record_of(run, outcome, number) for number, outcome in enumerate(outcomes) if outcome]
+    (folder / "trials").mkdir(parents=True)
+    table = pa.Table.from_pylist(records, schema=schema.record_schema())
+    pq.write_table(table, folder / "trials" / "all.parquet")
+    return RunFolder(folder).read()
+
+
+def analyze_example(
+    folder: Path, sweep: Sweep | None = None, outcome_of: Callable[[Trial], Outcome] = realistic, **changes: object
+) -> Analysis:
+    """The analysis of a run that was written to `folder`."""
+    run = make_run(sweep, **changes)
+    return analyze(run, read_example(folder, run, outcome_of))
 
 
 def _windows(trial: Trial, epoch: int, epoch_seconds: float, noise: float, chance: random.Random) -> list[StepWindow]:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from tasks.analysis.analysis import Analysis, analyze
 from tasks.analysis.coverage import RunState
 from tasks.domain.outcome import InvalidReason
 from tasks.domain.sweep import Sweep
@@ -12,12 +11,13 @@ from tests.analysis.example_runs import (
     ONE,
     WORKERS,
     Outcome,
+    analyze_example,
     make_failure,
     make_result,
-    make_run,
-    read_example,
     realistic,
 )
+
+SHORT = Sweep(num_epochs=1)
 
 
 def degraded(trial: Trial) -> Outcome:
@@ -32,21 +32,16 @@ def degraded(trial: Trial) -> Outcome:
     return realistic(trial)
 
 
-def analyze_with(path: Path, outcome_of: object = realistic, sweep: Sweep | None = None) -> Analysis:
-    run = make_run(sweep)
-    return analyze(run, read_example(path, run, outcome_of))  # type: ignore[arg-type]
-
-
 def test_complete_run_is_complete(tmp_path: Path) -> None:
-    analysis = analyze_with(tmp_path)
-    assert analysis.state is RunState.COMPLETE
+    analysis = analyze_example(tmp_path, SHORT)
+    assert analysis.coverage.state is RunState.COMPLETE
     assert analysis.coverage.problems == ()
     assert (analysis.coverage.planned, analysis.coverage.valid) == (9, 9)
     assert not analysis.is_smoke
 
 
 def test_counts_add_up_and_every_problem_has_its_reason(tmp_path: Path) -> None:
-    coverage = analyze_with(tmp_path, degraded).coverage
+    coverage = analyze_example(tmp_path, SHORT, degraded).coverage
     assert (coverage.planned, coverage.valid, coverage.invalid, coverage.failed, coverage.missing) == (9, 6, 1, 1, 1)
     assert coverage.state is RunState.DEGRADED
     assert {(p.strategy, p.shortfall, p.reason) for p in coverage.problems} == {
@@ -57,17 +52,19 @@ def test_counts_add_up_and_every_problem_has_its_reason(tmp_path: Path) -> None:
 
 
 def test_deleted_trial_makes_a_partial_run(tmp_path: Path) -> None:
-    analysis = analyze_with(tmp_path, lambda trial: None if trial.global_batch_size == 64 else realistic(trial))
-    assert analysis.state is RunState.PARTIAL
+    analysis = analyze_example(
+        tmp_path, SHORT, lambda trial: None if trial.global_batch_size == 64 else realistic(trial)
+    )
+    assert analysis.coverage.state is RunState.PARTIAL
     assert analysis.coverage.missing == 3
 
 
 def test_run_without_a_valid_trial_is_not_measured(tmp_path: Path) -> None:
-    assert analyze_with(tmp_path / "empty", lambda trial: None).state is RunState.NOT_MEASURED
-    assert analyze_with(tmp_path / "failed", make_failure).state is RunState.NOT_MEASURED
+    assert analyze_example(tmp_path / "empty", SHORT, lambda trial: None).coverage.state is RunState.NOT_MEASURED
+    assert analyze_example(tmp_path / "failed", SHORT, make_failure).coverage.state is RunState.NOT_MEASURED
 
 
 def test_part_of_the_examples_makes_a_smoke_run(tmp_path: Path) -> None:
-    analysis = analyze_with(tmp_path, sweep=Sweep(max_train_examples=1024, num_epochs=1))
+    analysis = analyze_example(tmp_path, Sweep(max_train_examples=1024, num_epochs=1))
     assert analysis.is_smoke
-    assert analysis.state is RunState.COMPLETE
+    assert analysis.coverage.state is RunState.COMPLETE

@@ -1,12 +1,14 @@
 """Order statistics: what n values may claim."""
 
+import pandas as pd
 import pytest
 
-from tasks.analysis.summary import Spread, Summary, pooled_deviation, summarize
+from tasks.analysis.summary import Spread, Summary, pooled_deviation, sampling_error, summarize
 
 
 def test_summary_of_nothing_is_nothing() -> None:
     assert summarize([]) is None
+    assert summarize([float("nan")]) is None
 
 
 @pytest.mark.parametrize(
@@ -33,5 +35,10 @@ def test_median_low_and_high_of_hand_made_values() -> None:
 
 def test_pooled_deviation_weighs_groups_by_their_freedom() -> None:
     # variances 2 (1 degree of freedom) and 1 (2 degrees): (2 x 1 + 1 x 2) / 3
-    assert pooled_deviation([(1.0, 3.0), (1.0, 2.0, 3.0), (9.0,)]) == pytest.approx((4 / 3) ** 0.5)
-    assert pooled_deviation([(1.0,), ()]) is None
+    assert pooled_deviation(pd.DataFrame([(1.0, 3.0), (1.0, 2.0, 3.0), (9.0,)])) == pytest.approx((4 / 3) ** 0.5)
+    assert pooled_deviation(pd.DataFrame([(1.0,), ()])) is None
+    assert pooled_deviation(pd.DataFrame()) is None
+
+
+def test_sampling_error_is_binomial() -> None:
+    assert sampling_error(0.99, 10_000) == pytest.approx(0.000995, abs=1e-6)

@@ -4,20 +4,18 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.analysis.analysis import analyze
 from tasks.domain.outcome import InvalidReason
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Trial
-from tasks.reporting.markdown import build_document, render
-from tasks.results.run import Run
+from tasks.reporting.markdown import Edition
+from tasks.reporting.report import compose
 from tests.analysis.example_runs import (
     MIRRORED,
     WORKERS,
     Outcome,
+    analyze_example,
     make_failure,
     make_result,
-    make_run,
-    read_example,
     realistic,
 )
 
@@ -36,15 +34,8 @@ def degraded(trial: Trial) -> Outcome:
 def write_text(
     path: Path, sweep: Sweep | None = None, outcome_of: Callable[[Trial], Outcome] = realistic, **changes: object
 ) -> str:
-    """The whole report of an example run as Markdown."""
-    run = make_run(sweep, **changes)
-    return text_of(run, path, outcome_of)
-
-
-def text_of(run: Run, path: Path, outcome_of: Callable[[Trial], Outcome] = realistic) -> str:
-    """The whole report of this run as Markdown."""
-    analysis = analyze(run, read_example(path, run, outcome_of))
-    return render(build_document(analysis), lambda chart: f"charts/{chart}.svg")
+    """The whole report of an example run as Markdown, without its charts."""
+    return compose(analyze_example(path, sweep, outcome_of, **changes), Edition(lambda chart: f"charts/{chart}.svg"))
 
 
 def tables_of(text: str) -> list[list[list[str]]]:

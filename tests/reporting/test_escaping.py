@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.reporting.escaping import escape, fence, plain_line
+from tasks.reporting.markdown import escape, fence, plain_line
 
 
 @pytest.mark.parametrize(

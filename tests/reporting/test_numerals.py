@@ -35,6 +35,8 @@ def test_quantities_have_forms_of_their_own() -> None:
     assert numerals.level(0.985) == "98.5 %"
     assert numerals.gibibytes(8 * 2**30) == "8.00 GiB"
     assert (numerals.plural(1, "block"), numerals.plural(3, "block")) == ("1 block", "3 blocks")
+    assert numerals.plural(2, "strategy") == "2 strategies"
+    assert (numerals.shown(None), numerals.shown(1.5, numerals.ratio)) == ("—", "1.50 x")
 
 
 def test_spread_is_written_from_three_values_on() -> None:
@@ -45,4 +47,5 @@ def test_spread_is_written_from_three_values_on() -> None:
 
 def test_span_of_equal_texts_is_one() -> None:
     assert numerals.span((31.01, 31.02), numerals.seconds) == "31.0 s"
+    assert numerals.span((), numerals.seconds) == "—"
     assert numerals.span((33.0, 31.0), numerals.seconds) == "31.0 s to 33.0 s"

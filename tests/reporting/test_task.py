@@ -1,41 +1,56 @@
 """The Prefect task: the files first, the artifact if it can be had."""
 
+import asyncio
 import logging
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tasks.domain.sweep import Sweep
 from tasks.reporting import task
+from tasks.results.run import Run
 from tests.analysis.example_runs import fill, make_run
 
-SWEEP = Sweep(global_batch_sizes=(64,), num_epochs=1, max_train_examples=1024)
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """The task on a run without records; the report itself is tested elsewhere."""
+    fill(tmp_path / "run", make_run(), lambda trial: None)
+
+    def write_report(run: Run, tables: object, folder: Path) -> Path:
+        assert threading.current_thread() is not threading.main_thread(), "the event loop would stand still"
+        folder.mkdir()
+        (folder / "report.md").write_text(run.run_name)
+        return folder / "report.md"
+
+    monkeypatch.setattr(task, "write_report", write_report)
+    monkeypatch.setattr(task, "artifact_markdown", lambda run, tables, path: f"# {run.run_name}: {path.name}")
+    monkeypatch.setattr(task, "get_run_logger", lambda: logging.getLogger("run"))
+    return lambda: asyncio.run(task.write_run_report.fn(str(tmp_path / "run"), str(tmp_path / "report")))
 
 
-def test_task_writes_the_report_and_its_artifact_under_one_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_task_writes_the_report_and_its_artifact_under_one_key(
+    write: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[tuple[str, str, str]] = []
-    monkeypatch.setattr(
-        task, "create_markdown_artifact", lambda markdown, key, description: made.append((key, description, markdown))
-    )
-    fill(tmp_path / "run", make_run(SWEEP))
-    path = task.write_run_report.fn(str(tmp_path / "run"), str(tmp_path / "report"))
-    assert path == str(tmp_path / "report" / "report.md")
-    assert Path(path).is_file()
-    ((key, description, markdown),) = made
-    assert (key, description) == ("benchmark-report", "Report of full-2026-11-22")
-    assert markdown.startswith("# SMOKE: first 1,024 training examples only.")
+
+    async def make(markdown: str, key: str, description: str) -> None:
+        made.append((key, description, markdown))
+
+    monkeypatch.setattr(task, "acreate_markdown_artifact", make)
+    assert Path(write()).read_text() == "full-2026-11-22"
+    assert made == [("benchmark-report", "Report of full-2026-11-22", "# full-2026-11-22: report.md")]
 
 
+@pytest.mark.parametrize("broken", ["artifact_markdown", "acreate_markdown_artifact"])
 def test_artifact_that_cannot_be_made_fails_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    write: Callable[[], str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:
     def refuse(*arguments: object, **options: object) -> None:
         raise ConnectionError("no server")
 
-    monkeypatch.setattr(task, "create_markdown_artifact", refuse)
-    monkeypatch.setattr(task, "get_run_logger", lambda: logging.getLogger("run"))
-    fill(tmp_path / "run", make_run(SWEEP))
+    monkeypatch.setattr(task, broken, refuse)
     with caplog.at_level(logging.WARNING, logger="run"):
-        path = task.write_run_report.fn(str(tmp_path / "run"), str(tmp_path / "report"))
-    assert Path(path).is_file()
+        assert Path(write()).is_file()
     assert caplog.messages == ["The report's artifact could not be made; the files are there"]
