@@ -5,10 +5,13 @@ import os
 import shlex
 import sys
 from datetime import datetime
+from importlib import metadata
 from pathlib import Path
+from typing import NoReturn
 
 from flows import locations
 from flows.names import BENCHMARK_POOL, TRIAL_POOL
+from flows.stack import signals
 from tasks.domain.device import DeviceType
 from tasks.domain.exit_code import ExitCode
 from tasks.domain.loop import Loop, Precision
@@ -45,29 +48,36 @@ def _run(arguments: argparse.Namespace) -> int:
     from flows.direct import Places, run_sweep
 
     sweep = _sweep(arguments)
-    run_name = arguments.run_name or f"run-{datetime.now():%Y%m%d-%H%M%S}"
+    run_name = f"run-{datetime.now():%Y%m%d-%H%M%S}" if arguments.run_name is None else arguments.run_name
     if arguments.output is None:
         places = Places(locations.runs() / run_name, locations.reports() / run_name, locations.data_cache())
     else:
         output = arguments.output.absolute()
+        if output.is_dir() and any(output.iterdir()) and not (output / "run").exists():
+            raise Refusal(f"output={arguments.output} holds other files; name a folder that is new or empty")
         places = Places(output / "run", output, locations.data_cache())
-    return run_sweep(sweep, run_name=run_name, command=arguments.line, places=places, may_continue=arguments.resume)
+    with signals.interruptible():
+        return run_sweep(sweep, run_name=run_name, command=arguments.line, places=places, may_continue=arguments.resume)
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from tasks.reporting.report import rebuild_report, write_report
+    from flows.direct import judge
+    from tasks.reporting.report import read_report, write_report
     from tasks.results.store import RunFolder
 
-    folder = RunFolder(arguments.folder)
-    if folder.exists():
-        run = folder.describe()
-        path = write_report(run, folder.read(), arguments.output or locations.reports() / run.run_name)
-    elif arguments.output:
-        raise Refusal(f"{arguments.folder} holds no run.json; --output goes with a folder under runs/")
+    given: Path = arguments.folder
+    inside = RunFolder(given / "run")
+    if (folder := RunFolder(given)).exists():
+        run, tables = folder.describe(), folder.read()
+        output = arguments.output or locations.reports() / run.run_name
+    elif (given / "environment.json").exists() or not inside.exists():
+        run, tables = read_report(given)
+        output = arguments.output or given
     else:
-        path = rebuild_report(arguments.folder)
-    print(path)
-    return ExitCode.OK
+        run, tables = inside.describe(), inside.read()
+        output = arguments.output or given
+    print(write_report(run, tables, output))
+    return judge(run, tables)
 
 
 def _up(arguments: argparse.Namespace) -> int:
@@ -97,10 +107,19 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     return run_benchmark(arguments.deployment, arguments.param)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses in one sentence, as everything else here does."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where the way out is described; exit with REFUSED."""
+        self.exit(ExitCode.REFUSED, f"{self.prog}: {message}; `{self.prog} --help` lists what is known\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="stratbench", description="Which TensorFlow distribution strategy, at which batch size, on this hardware?"
     )
+    parser.add_argument("--version", action="version", version=metadata.version("stratbench"))
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="measure a sweep here, without a server, and report"))
     report = commands.add_parser("report", help="rebuild a report from its results")
@@ -123,8 +142,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_run(run: argparse.ArgumentParser) -> None:
     d = DEFAULTS
-    run.add_argument("--strategy", nargs="+", default=list(d.strategies), help=f"of {', '.join(Strategy)}")
-    run.add_argument("--batch-size", nargs="+", type=int, default=list(d.global_batch_sizes), help="global batch sizes")
+    run.add_argument("--strategy", nargs="+", action="extend", help=f"of {', '.join(Strategy)} (default: all)")
+    run.add_argument("--batch-size", nargs="+", type=int, action="extend", help="global (default: 64 128 256)")
     run.add_argument("--epochs", type=int, default=d.num_epochs, help="default: %(default)s")
     run.add_argument("--blocks", type=int, default=d.num_blocks, help="passes over the grid (default: %(default)s)")
     run.add_argument("--replicas", type=int, default=d.num_replicas, help="devices of distributed strategies")
@@ -147,10 +166,10 @@ def _add_run(run: argparse.ArgumentParser) -> None:
 
 
 def _sweep(arguments: argparse.Namespace) -> Sweep:
-    device = arguments.device
+    d, device = DEFAULTS, arguments.device
     return Sweep(
-        strategies=tuple(parse_choice(Strategy, text, "strategy") for text in arguments.strategy),
-        global_batch_sizes=tuple(arguments.batch_size),
+        strategies=tuple(parse_choice(Strategy, text, "strategy") for text in arguments.strategy or d.strategies),
+        global_batch_sizes=tuple(arguments.batch_size or d.global_batch_sizes),
         num_epochs=arguments.epochs,
         num_blocks=arguments.blocks,
         num_replicas=arguments.replicas,

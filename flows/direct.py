@@ -15,9 +15,18 @@ from tasks.domain.sweep import Sweep
 from tasks.planning.planner import Finished, next_trials
 from tasks.reporting.report import write_report
 from tasks.results.record import summarize
+from tasks.results.run import Run
+from tasks.results.store import Tables
 from tasks.training.measurement import measure_trial
 
 EXIT_CODES = {Status.VALID: ExitCode.OK, Status.INVALID: ExitCode.INVALID, Status.FAILED: ExitCode.FAILED}
+
+
+class _Console(Console):
+    """A console whose reader may leave: the measurement goes on in silence."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +40,7 @@ class Places:
 
 def run_sweep(sweep: Sweep, *, run_name: str, command: str, places: Places, may_continue: bool) -> ExitCode:
     """Measure and report; prints what happens and, last, the report's path. Raises Refusal for refused input."""
-    console = Console()
+    console = _Console()
     opened = open_run(
         sweep,
         run_name=run_name,
@@ -41,18 +50,27 @@ def run_sweep(sweep: Sweep, *, run_name: str, command: str, places: Places, may_
         may_continue=may_continue,
     )
     prepare(sweep.dataset, places.cache)
-    console.print(f"{opened.run.num_planned_trials} trials; results in {places.run}", highlight=False)
-    try:
-        with _progress(console) as progress:
-            bar = progress.add_task("trials", total=opened.run.num_planned_trials)
-            _measure(opened, progress.console.print, lambda: progress.update(bar, completed=_count(opened)))
-    except KeyboardInterrupt:
-        console.print(f"interrupted: {_count(opened)} of {opened.run.num_planned_trials} trials are recorded")
-        _report(opened, places, console)
-        return ExitCode.INTERRUPTED
-    _report(opened, places, console)
-    statuses = opened.folder.read().trials.column("status").to_pylist()
-    return worst(EXIT_CODES[Status(status)] for status in statuses)
+    with opened.folder.locked():
+        num_planned = opened.run.num_planned_trials
+        console.print(f"trials: {num_planned}; results in {places.run}", highlight=False, soft_wrap=True)
+        try:
+            with _progress(console) as progress:
+                bar = progress.add_task("trials", total=num_planned)
+                _measure(opened, progress.console.print, lambda: progress.update(bar, completed=_count(opened)))
+            code = judge(opened.run, opened.folder.read())
+        except KeyboardInterrupt:
+            console.print(f"interrupted: {_count(opened)} of {num_planned} trials are recorded; --resume continues")
+            code = ExitCode.INTERRUPTED
+        path = write_report(opened.run, opened.folder.read(), places.report)
+    console.print(f"report: {path}", highlight=False, soft_wrap=True)
+    return code
+
+
+def judge(run: Run, tables: Tables) -> ExitCode:
+    """The worst that the run's records say; a planned trial without a record is not measured."""
+    statuses = tables.trials.column("status").to_pylist()
+    is_short = len(statuses) < run.num_planned_trials
+    return worst([EXIT_CODES[Status(status)] for status in statuses] + [ExitCode.NOT_MEASURED] * is_short)
 
 
 def _measure(opened: OpenRun, say: Callable[..., None], advance: Callable[[], None]) -> None:
@@ -64,11 +82,6 @@ def _measure(opened: OpenRun, say: Callable[..., None], advance: Callable[[], No
             record = measure_trial(trial, run_name=opened.run.run_name, folder=opened.folder, data=opened.data)
             say(f"{trial.label}: {summarize(record)}", highlight=False, markup=False, soft_wrap=True)
             advance()
-
-
-def _report(opened: OpenRun, places: Places, console: Console) -> None:
-    path = write_report(opened.run, opened.folder.read(), places.report)
-    console.print(f"report: {path}", highlight=False, soft_wrap=True)
 
 
 def _count(opened: OpenRun) -> int:

@@ -1,5 +1,7 @@
 """The beginning of a run: everything that can be refused, before anything starts."""
 
+import dataclasses
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +34,7 @@ def open_run(sweep: Sweep, *, run_name: str, command: str, path: Path, cache: Pa
     check_run_name(run_name)
     folder = RunFolder(path)
     if folder.exists() and not may_continue:
-        raise ResultsError(f"{path} already holds a run; choose another name or folder")
+        raise ResultsError(f"{path} already holds a run; choose another name or folder, or continue it by --resume")
     devices, data = find_devices(), examine(sweep.dataset, cache)
     device = sweep.device or devices.preferred
     sweep.check(devices, data)
@@ -58,10 +60,12 @@ def open_run(sweep: Sweep, *, run_name: str, command: str, path: Path, cache: Pa
 def _continued(folder: RunFolder, wanted: Run) -> Run:
     """The description on disk; raises ResultsError where it is another sweep or other data."""
     found = folder.describe()
-    for name in ("sweep", "device", "dataset_digest", "schema_version"):
-        if getattr(found, name) != getattr(wanted, name):
-            raise ResultsError(
-                f"{folder.path} holds a run with {name}={getattr(found, name)}, now {getattr(wanted, name)} is asked; "
-                "choose another run_name"
-            )
+    pairs = [(name, getattr(found, name), getattr(wanted, name)) for name in ("device", "dataset_digest")]
+    pairs += [
+        (field.name, getattr(found.sweep, field.name), getattr(wanted.sweep, field.name))
+        for field in dataclasses.fields(Sweep)
+    ]
+    different = [f"{name} was {json.dumps(old)}, now {json.dumps(new)}" for name, old, new in pairs if old != new]
+    if different:
+        raise ResultsError(f"{folder.path} holds another run: {'; '.join(different)}; choose another name or folder")
     return found

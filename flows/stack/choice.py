@@ -10,6 +10,9 @@ import dotenv
 from flows.stack import settings_file
 from flows.stack.error import StackError
 
+SHIPPED_PROFILES = ("cloud", "ephemeral", "local", "test")
+"""Profiles that Prefect has without a file."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedServer:
@@ -38,7 +41,11 @@ def named_server(root: Path, environ: Mapping[str, str]) -> NamedServer | None:
             return _named(url, f"api.url in {path}")
     profiles = profiles_path(environ)
     content = _read(profiles)
-    active = environ.get("PREFECT_PROFILE") or _text(content, "active")
+    named = environ.get("PREFECT_PROFILE")
+    known = {*_table(content, "profiles"), *SHIPPED_PROFILES}
+    if named and named not in known:
+        raise StackError(f"PREFECT_PROFILE={named!r} is not known; use one of {', '.join(sorted(known))}, or unset it")
+    active = named or _text(content, "active")
     if active and (url := _text(content, "profiles", active, "PREFECT_API_URL")):
         return _named(url, f"the Prefect profile {active!r} in {profiles}")
     return None
@@ -62,6 +69,11 @@ def _read(path: Path) -> dict[str, object]:
         return {}
     except (OSError, ValueError) as error:
         raise StackError(f"{path} cannot be read ({error}); repair it, or move it away") from error
+
+
+def _table(content: dict[str, object], key: str) -> dict[str, object]:
+    found = content.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def _text(content: object, *keys: str) -> str | None:

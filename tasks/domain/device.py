@@ -37,6 +37,8 @@ class Devices:
     def check(self, device: DeviceType, num_replicas: int, cores_per_replica: int) -> None:
         """Raise Refusal unless `num_replicas` devices of that kind exist here."""
         if device is DeviceType.GPU:
+            if not self.gpus:
+                raise Refusal(f"device={device} is asked for, but this machine shows no GPU; use device=cpu_slice")
             if num_replicas > len(self.gpus):
                 raise Refusal(
                     f"num_replicas={num_replicas} is more than the {len(self.gpus)} GPUs of this machine; "

@@ -15,6 +15,12 @@ from tasks.domain.trial import check_batch
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
+COUNTS = {"num_epochs": 10_000, "num_blocks": 1000, "num_replicas": 1024, "cores_per_replica": 1024}
+"""The largest value of each; the least is 1."""
+
+LARGEST_SEED = 2**31
+LONGEST_TRIAL_SECONDS = 7 * 24 * 3600.0
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sweep:
@@ -57,19 +63,22 @@ class Sweep:
             raise Refusal("global_batch_sizes is empty; name at least one batch size, for example 64")
         _refuse_duplicates("strategies", self.strategies)
         _refuse_duplicates("global_batch_sizes", self.global_batch_sizes)
-        for name in ("num_epochs", "num_blocks", "num_replicas", "cores_per_replica"):
-            if getattr(self, name) < 1:
-                raise Refusal(f"{name}={getattr(self, name)} must be at least 1")
+        for name, largest in COUNTS.items():
+            if not 1 <= getattr(self, name) <= largest:
+                raise Refusal(f"{name}={getattr(self, name)} must be a whole number from 1 to {largest}")
         if self.max_train_examples is not None and self.max_train_examples < 1:
             raise Refusal(f"max_train_examples={self.max_train_examples} must be at least 1, or null for all")
         if not 0 < self.learning_rate < 1:
             raise Refusal(f"learning_rate={self.learning_rate} must lie between 0 and 1")
         if not 0 < self.target_accuracy < 1:
             raise Refusal(f"target_accuracy={self.target_accuracy} must lie between 0 and 1; use .985 for 98.5 %")
-        if self.seed < 0:
-            raise Refusal(f"seed={self.seed} must not be negative")
-        if not self.trial_timeout_seconds > 0:
-            raise Refusal(f"trial_timeout_seconds={self.trial_timeout_seconds} must be greater than 0")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise Refusal(f"seed={self.seed} must be a whole number from 0 to {LARGEST_SEED}")
+        if not 0 < self.trial_timeout_seconds <= LONGEST_TRIAL_SECONDS:
+            raise Refusal(
+                f"trial_timeout_seconds={self.trial_timeout_seconds} must be greater than 0 and at most a week, "
+                f"{LONGEST_TRIAL_SECONDS:.0f}"
+            )
         check_dataset(self.dataset)
         for batch in self.global_batch_sizes:
             if batch < 1:
@@ -83,13 +92,18 @@ class Sweep:
         """Raise Refusal where this machine or this data cannot serve the sweep."""
         replicas = max(self.replicas_of(strategy) for strategy in self.strategies)
         devices.check(self.device or devices.preferred, replicas, self.cores_per_replica)
+        if self.max_train_examples is not None and self.max_train_examples > data.num_train_examples:
+            raise Refusal(
+                f"max_train_examples={self.max_train_examples} is more than the {data.num_train_examples} training "
+                "examples; leave it out to train on all of them"
+            )
         for batch in self.global_batch_sizes:
             for strategy in self.strategies:
                 check_batch(batch, self.replicas_of(strategy), self.examples_of(data))
 
     def examples_of(self, data: PreparedDataset) -> int:
         """Training examples of one epoch."""
-        return min(self.max_train_examples or data.num_train_examples, data.num_train_examples)
+        return self.max_train_examples or data.num_train_examples
 
 
 def parse_choice(kind: type[Choice], text: str, name: str) -> Choice:

@@ -78,12 +78,17 @@ def rebuild_report(folder: Path) -> Path:
 
     Raises ResultsError where one of them is missing or damaged.
     """
+    return write_report(*read_report(folder), folder)
+
+
+def read_report(folder: Path) -> tuple[Run, Tables]:
+    """What the report in `folder` was written from; raises ResultsError where it is missing or damaged."""
     path = folder / ENVIRONMENT
     try:
         run = decode_run(json.dumps(json.loads(path.read_bytes())["run"]).encode())
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ResultsError(f"{path} cannot be read ({error}); write the report again from its run") from error
-    return write_report(run, read_tables(folder), folder)
+    return run, read_tables(folder)
 
 
 def artifact_markdown(run: Run, tables: Tables, report_path: Path) -> str:

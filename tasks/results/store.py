@@ -1,8 +1,10 @@
 """Folders of results: one folder a run, one file a trial, each written once and whole."""
 
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,8 +72,20 @@ class RunFolder:
         """Write one trial's record; False if that trial has one already, which then stays as it is."""
         table = pa.Table.from_pylist([record], schema=schema.record_schema())
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
         return put_if_absent(self.path / "trials" / f"{record['trial_key']}.parquet", sink.getvalue())
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out of the run; raises ResultsError where one is in it. Ends with the process."""
+        with (self.path / ".lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ResultsError(
+                    f"another process is measuring into {self.path}; wait for it, or choose another name or folder"
+                ) from None
+            yield
 
     def finished_keys(self) -> frozenset[str]:
         """Keys of the trials that have a record."""
@@ -84,16 +98,20 @@ class RunFolder:
     def _records(self) -> Iterator[pa.Table]:
         for path in sorted((self.path / "trials").glob("*.parquet")):
             try:
-                yield pq.read_table(path, schema=schema.record_schema())
-            except (pa.ArrowInvalid, OSError) as error:
-                raise ResultsError(f"{path} cannot be read ({error}); move it away and run that trial again") from error
+                record = pq.read_table(path, schema=schema.record_schema(), page_checksum_verification=True)
+                _split(record)  # a value that must not be null may be, where the damage is outside the checksums
+            except (ValueError, OSError) as error:  # Arrow's own errors are ValueErrors
+                raise ResultsError(
+                    f"{path} cannot be read ({_first_line(error)}); move it out of the run and run that trial again"
+                ) from error
+            yield record
 
 
 def write_tables(tables: Tables, folder: Path) -> None:
     """Write the three tables into `folder`, the same bytes for the same rows."""
     for name in ("trials", "epochs", "steps"):
         sink = pa.BufferOutputStream()
-        pq.write_table(getattr(tables, name), sink, compression="zstd")
+        pq.write_table(getattr(tables, name), sink, compression="zstd", write_page_checksum=True)
         replace_file(folder / f"{name}.parquet", sink.getvalue())
 
 
@@ -102,9 +120,12 @@ def read_tables(folder: Path) -> Tables:
     parts = []
     for name, columns in (("trials", schema.TRIALS), ("epochs", schema.EPOCHS), ("steps", schema.STEPS)):
         try:
-            parts.append(pq.read_table(folder / f"{name}.parquet", schema=schema.arrow_schema(columns)))
+            path = folder / f"{name}.parquet"
+            parts.append(pq.read_table(path, schema=schema.arrow_schema(columns), page_checksum_verification=True))
         except (pa.ArrowInvalid, OSError) as error:
-            raise ResultsError(f"{folder / name}.parquet cannot be read ({error}); rebuild it from its run") from error
+            raise ResultsError(
+                f"{folder / name}.parquet cannot be read ({_first_line(error)}); rebuild it from its run"
+            ) from error
     return Tables(*parts)
 
 
@@ -135,6 +156,10 @@ def _temporary(path: Path, content: bytes | pa.Buffer) -> Path:
         os.fsync(file.fileno())
         os.fchmod(file.fileno(), 0o644)
     return Path(file.name)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _empty() -> pa.Table:

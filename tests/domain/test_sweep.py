@@ -26,15 +26,22 @@ TWO_CORES = Devices(cores=(0, 1))
         ({"global_batch_sizes": (64, 128, 64)}, "global_batch_sizes names 64 twice"),
         ({"global_batch_sizes": (64, 0)}, "global_batch_size=0 must be at least 1"),
         ({"global_batch_sizes": (-64,)}, "global_batch_size=-64 must be at least 1"),
-        ({"num_epochs": 0}, "num_epochs=0 must be at least 1"),
-        ({"num_blocks": 0}, "num_blocks=0 must be at least 1"),
-        ({"num_replicas": 0}, "num_replicas=0 must be at least 1"),
-        ({"cores_per_replica": -1}, "cores_per_replica=-1 must be at least 1"),
+        ({"num_epochs": 0}, "num_epochs=0 must be a whole number from 1 to 10000"),
+        ({"num_epochs": 10**20}, "must be a whole number from 1 to 10000"),
+        ({"num_blocks": 0}, "num_blocks=0 must be a whole number from 1 to 1000"),
+        ({"num_blocks": 10**8}, "num_blocks=100000000 must be a whole number from 1 to 1000"),
+        ({"num_replicas": 0}, "num_replicas=0 must be a whole number from 1"),
+        ({"cores_per_replica": -1}, "cores_per_replica=-1 must be a whole number from 1"),
         ({"max_train_examples": 0}, "max_train_examples=0 must be at least 1, or null"),
         ({"dataset": "imagenet"}, "dataset='imagenet' is not known; use one of mnist, fashion_mnist, or a path"),
         ({"learning_rate": 0.0}, "learning_rate=0.0 must lie between 0 and 1"),
         ({"target_accuracy": 98.5}, "use .985 for 98.5 %"),
-        ({"seed": -1}, "seed=-1 must not be negative"),
+        ({"seed": -1}, "seed=-1 must be a whole number from 0 to 2147483648"),
+        ({"seed": 10**20}, "must be a whole number from 0 to 2147483648"),
+        (
+            {"trial_timeout_seconds": float("inf")},
+            "trial_timeout_seconds=inf must be greater than 0",
+        ),
         ({"trial_timeout_seconds": 0.0}, "trial_timeout_seconds=0.0 must be greater than 0"),
         ({"trial_timeout_seconds": float("nan")}, "trial_timeout_seconds=nan must be greater than 0"),
     ],
@@ -80,7 +87,8 @@ def test_gpus_are_preferred_where_there_are_some() -> None:
 
 def test_examples_are_capped_by_the_data() -> None:
     assert Sweep(max_train_examples=3000).examples_of(DATA) == 3000
-    assert Sweep(max_train_examples=90_000).examples_of(DATA) == 60_000
+    with pytest.raises(ValueError, match="max_train_examples=90000 is more than the 60000 training examples"):
+        Sweep(max_train_examples=90_000).check(TWO_CORES, DATA)
     assert Sweep().examples_of(DATA) == 60_000
 
 

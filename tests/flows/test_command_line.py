@@ -36,9 +36,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("--batch-size 64 64", "global_batch_sizes names 64 twice"),
         ("--batch-size 65 --replicas 2", "does not divide over num_replicas=2; use a multiple of 2"),
         ("--batch-size 60002", "global_batch_size=60002 is larger than the 60000 training examples"),
-        ("--epochs 0", "num_epochs=0 must be at least 1"),
-        ("--replicas 4096 --batch-size 4096", "physical cores, this machine offers"),
-        ("--device gpu --replicas 64 --batch-size 64", "is more than the"),
+        ("--epochs 0", "num_epochs=0 must be a whole number from 1"),
+        ("--replicas 512 --batch-size 512", "physical cores, this machine offers"),
+        ("--seed 99999999999999999999", "must be a whole number from 0 to 2147483648"),
+        ("--max-train-examples 60001", "is more than the 60000 training examples"),
+        ("--run-name=", "run_name='' must be 1 to 100 letters"),
         ("--run-name ../up", "run_name='../up' must be 1 to 100 letters"),
     ],
 )
@@ -53,11 +55,12 @@ def test_refused_input_is_one_sentence_and_nothing_is_written(
     assert list(place.iterdir()) == []
 
 
-def test_no_strategies_and_no_batches_are_refused(place: Path) -> None:
-    for words in (["run", "--strategy"], ["run", "--batch-size"], ["run", "--epochs", "many"]):
+def test_no_strategies_and_no_batches_are_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ("--batch-size abc", "--strategy", "--batch-size", "--epochs many"):
         with pytest.raises(SystemExit) as refused:
-            main(words)
+            main(["run", *words.split()])
         assert refused.value.code == ExitCode.REFUSED
+        assert capsys.readouterr().err.count("\n") == 1
     assert list(place.iterdir()) == []
 
 
@@ -73,6 +76,14 @@ def test_output_that_holds_a_run_is_refused(place: Path, capsys: pytest.CaptureF
     (place / "out" / "run" / "run.json").write_text("{}")
     assert main(["run", "--output", "out"]) == ExitCode.REFUSED
     assert "already holds a run; choose another name or folder" in capsys.readouterr().err
+
+
+def test_output_that_holds_other_files_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "mine").mkdir()
+    (place / "mine" / "report.md").write_text("mine")
+    assert main(["run", "--output", "mine"]) == ExitCode.REFUSED
+    assert "holds other files; name a folder that is new or empty" in capsys.readouterr().err
+    assert (place / "mine" / "report.md").read_text() == "mine"
 
 
 def test_report_of_nothing_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -144,8 +144,35 @@ def test_damaged_record_is_named(folder: RunFolder) -> None:
     folder.put(record_of(result_of(make_trial())))
     (file,) = (folder.path / "trials").iterdir()
     file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(ResultsError, match=f"{file.name} cannot be read .*; move it away"):
+    with pytest.raises(ResultsError, match=f"{file.name} cannot be read .*; move it out of the run") as refused:
         folder.read()
+    assert "\n" not in str(refused.value)
+
+
+def test_flipped_bit_never_changes_a_value_in_silence(folder: RunFolder) -> None:
+    folder.put(record_of(result_of(make_trial())))
+    honest = folder.read().trials
+    (file,) = (folder.path / "trials").iterdir()
+    whole = file.read_bytes()
+    num_refused = 0
+    for at in range(4, len(whole), 131):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        try:
+            assert folder.read().trials.equals(honest), at
+        except ResultsError:
+            num_refused += 1
+    assert num_refused > 20
+
+
+def test_run_that_is_being_measured_is_closed_to_others(folder: RunFolder) -> None:
+    with (
+        folder.locked(),
+        pytest.raises(ResultsError, match="another process is measuring into"),
+        RunFolder(folder.path).locked(),
+    ):
+        pass
+    with RunFolder(folder.path).locked():
+        pass
 
 
 def test_second_run_into_the_same_folder_is_refused(folder: RunFolder) -> None:

@@ -70,7 +70,6 @@ def test_our_prefect_toml_does_not_hide_the_profile(root: Path, profiles: dict[s
 def test_active_profile_is_the_one_that_the_environment_says(tmp_path: Path, profiles: dict[str, str]) -> None:
     assert url(named_server(tmp_path, {**profiles, "PREFECT_PROFILE": "home"})) == OTHER
     assert named_server(tmp_path, {**profiles, "PREFECT_PROFILE": "ephemeral"}) is None
-    assert named_server(tmp_path, {**profiles, "PREFECT_PROFILE": "unknown"}) is None
 
 
 def test_profiles_path_wins_over_home(tmp_path: Path, profiles: dict[str, str]) -> None:
@@ -83,3 +82,8 @@ def test_broken_file_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "prefect.toml").write_text("url = nothing")
     with pytest.raises(StackError, match=r"prefect\.toml cannot be read"):
         named_server(tmp_path, no_profiles(tmp_path))
+
+
+def test_unknown_profile_is_refused_by_name(tmp_path: Path, profiles: dict[str, str]) -> None:
+    with pytest.raises(StackError, match="PREFECT_PROFILE='nosuch' is not known; use one of cloud, ephemeral, home"):
+        named_server(tmp_path, {**profiles, "PREFECT_PROFILE": "nosuch"})
