@@ -100,7 +100,7 @@ class RunFolder:
             try:
                 record = pq.read_table(path, schema=schema.record_schema(), page_checksum_verification=True)
                 _split(record)  # a value that must not be null may be, where the damage is outside the checksums
-            except (ValueError, OSError) as error:  # Arrow's own errors are ValueErrors
+            except (pa.ArrowException, ValueError, KeyError, OSError) as error:
                 raise ResultsError(
                     f"{path} cannot be read ({_first_line(error)}); move it out of the run and run that trial again"
                 ) from error
