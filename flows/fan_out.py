@@ -33,7 +33,9 @@ Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 DEPLOYMENT = "trial/gpu"
 PROGRESS_KEY = "benchmark-progress"
-POLL_SECONDS = 2.0
+POLL_SECONDS = 5.0
+"""The next trial waits in the pool already: asking more often would only take time from the one that trains."""
+
 PATIENCE_SECONDS = 600.0
 """How long the API may be out of reach before waiting is given up."""
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from uuid import UUID
 
 import httpx
 from prefect.client.schemas.objects import FlowRun
@@ -83,29 +82,32 @@ class _Watch:
         return f"{FLOW}/{self.deployment}"
 
     def run(self) -> int:
-        """Submit and watch; the exit code of Prefect's own command, or 1 where the run ended badly unwatched."""
+        """Submit and watch until the run has ended; 0 if it ended well."""
         given = [each for each in self.parameters if not each.startswith("run_name=")]
         parameters = (f"run_name={json.dumps(self.run_name)}", *given)
-        command = [
-            "prefect",
-            "deployment",
-            "run",
-            self.full_name,
-            "--watch",
-            "--flow-run-name",
-            self.run_name,
-        ]
+        command = ["prefect", "deployment", "run", self.full_name, "--watch", "--flow-run-name", self.run_name]
         command += [word for parameter in parameters for word in ("--param", parameter)]
         self.say(f"$ {shlex.join(command)}")
         target = self.stack.target
         code = subprocess.run(
             [sys.executable, "-m", *command], env=target.environment, cwd=target.folder, check=False
         ).returncode
-        run = self._find()
-        if run is None or run.state is None or run.state.is_final():
-            return code
-        self.say("Prefect's stream of events has ended before the run; waiting on without it")
-        return 0 if self._wait(run.id) else 1
+        last_answer, is_told = time.monotonic(), False
+        while True:
+            try:
+                run = self._find()
+                last_answer = time.monotonic()
+                if run is None or run.state is None:
+                    return code  # refused, in Prefect's words
+                if run.state.is_final():
+                    return 0 if run.state.is_completed() else 1
+                if not is_told:  # the stream of events that Prefect's command lives on was cut
+                    self.say("The run goes on, but Prefect's command has stopped watching it; waiting on")
+                    is_told = True
+            except (httpx.HTTPError, PrefectException):
+                if time.monotonic() - last_answer > PATIENCE_SECONDS:
+                    raise
+            time.sleep(POLL_SECONDS)
 
     def cancel(self) -> None:
         """Cancel the run, if it goes on."""
@@ -132,21 +134,6 @@ class _Watch:
             except ObjectNotFound:
                 return None
             return runs.named(client, self.run_name, deployment.id)
-
-    def _wait(self, run_id: UUID) -> bool:
-        """Whether the run ends well; an outage of the API is waited out."""
-        last_answer = time.monotonic()
-        while True:
-            try:
-                with self.stack.target.connected() as client:
-                    state = client.read_flow_run(run_id).state
-                last_answer = time.monotonic()
-                if state is not None and state.is_final():
-                    return state.is_completed()
-            except (httpx.HTTPError, PrefectException):
-                if time.monotonic() - last_answer > PATIENCE_SECONDS:
-                    raise
-            time.sleep(POLL_SECONDS)
 
 
 def report_path(run_name: str) -> Path:
