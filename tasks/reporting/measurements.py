@@ -38,6 +38,8 @@ class Measurement(NamedTuple):
 def describe(measurement: Measurement, analysis: Analysis, edition: Edition) -> Iterator[str]:
     """The finding and its chart; below them, unless in brief, what they rest on."""
     run, columns = analysis.run, measurement.columns
+    if measurement.chart is Chart.SCALING and len(run.sweep.strategies) == 1:
+        return  # nothing is set beside it
     if any(point.n for point in analysis.points):
         finding = measurement.find(analysis)
     else:
@@ -58,6 +60,8 @@ def _find_training_time(analysis: Analysis) -> str:
     best = analysis.best_points()
     (strategy, wins), *_ = Counter(point.strategy for point in best).most_common(1)
     own = span((point.value("training_seconds") for point in best if point.strategy is strategy), seconds)
+    if len(analysis.run.sweep.strategies) == 1:
+        return f"{strategy.label} trained in {own} ({counts(analysis.points)} a point)."
     text = (
         f"{strategy.label} has the smallest median training time at {wins} of {plural(len(best), 'batch size')}: {own}"
     )

@@ -107,7 +107,8 @@ def _certainty(num_blocks: int) -> str:
 def _take_notes(analysis: Analysis) -> Iterator[str]:
     """What the answer costs, whether accuracy is alike, and what the numbers are not."""
     if best := _best(analysis):
-        yield _every_batch(analysis.best_points())
+        if len(analysis.run.sweep.strategies) > 1:
+            yield _every_batch(analysis.best_points())
         yield _cost(analysis, best)
         yield _accuracy(analysis)
     if analysis.is_smoke:

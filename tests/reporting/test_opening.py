@@ -116,3 +116,11 @@ def test_text_from_outside_cannot_become_markup(tmp_path: Path) -> None:
     assert "````sh\nrun ```\n## Not a heading\n````" in text
     for table in tables_of(text):
         assert {len(row) for row in table} == {len(table[0])}
+
+
+def test_one_strategy_is_compared_with_nothing(tmp_path: Path) -> None:
+    sweep = Sweep(strategies=(ONE,), global_batch_sizes=(64,))
+    text = write_text(tmp_path, sweep)
+    assert "smallest median" not in text.lower()
+    assert "## Scaling" not in text
+    assert "OneDeviceStrategy trained in " in text
