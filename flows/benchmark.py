@@ -19,6 +19,7 @@ from flows.cancelling import cancel_children
 from flows.fan_out import run_trials, say_who_is_running
 from flows.names import SWEEP_LIMIT
 from flows.opening import OpenRun, open_run
+from flows.progress import begin_progress
 from tasks.data.task import prepare_dataset
 from tasks.domain.device import DeviceType
 from tasks.domain.loop import Loop, Precision
@@ -142,11 +143,12 @@ async def benchmark(
 
 async def _measure(opened: OpenRun) -> None:
     """Run what the planner asks for until it says that the run is finished."""
+    progress = await begin_progress(opened)
     while True:
         step = next_trials(opened.run.sweep, opened.device, opened.data, opened.folder.finished_keys())
         if isinstance(step, Finished):
             return
-        await run_trials(step, opened)
+        await run_trials(step, opened, progress)
 
 
 def _final_state(opened: OpenRun, report: str) -> State:

@@ -9,7 +9,6 @@ from uuid import UUID
 
 import httpx
 from prefect import get_run_logger
-from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     FlowFilter,
@@ -25,6 +24,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.runtime import flow_run
 
 from flows.opening import OpenRun
+from flows.progress import Progress
 from tasks.domain.outcome import FailureReason
 from tasks.domain.trial import Trial
 from tasks.training.measurement import record_loss
@@ -32,7 +32,6 @@ from tasks.training.measurement import record_loss
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 DEPLOYMENT = "trial/gpu"
-PROGRESS_KEY = "benchmark-progress"
 POLL_SECONDS = 5.0
 """The next trial waits in the pool already: asking more often would only take time from the one that trains."""
 
@@ -40,7 +39,7 @@ PATIENCE_SECONDS = 600.0
 """How long the API may be out of reach before waiting is given up."""
 
 
-async def run_trials(trials: Sequence[Trial], opened: OpenRun) -> None:
+async def run_trials(trials: Sequence[Trial], opened: OpenRun, progress: Progress) -> None:
     """Submit the trials one after another, wait for all, and see to it that each has a record.
 
     A trial that goes wrong is a record, never an error here.
@@ -51,7 +50,7 @@ async def run_trials(trials: Sequence[Trial], opened: OpenRun) -> None:
         run = await _submit(trial, opened)
         submitted[run.id] = trial
         logger.info(f"submitted {trial.label}")
-    await _wait(submitted, opened, logger)
+    await _wait(submitted, opened, progress, logger)
 
 
 async def say_who_is_running(logger: Log) -> None:
@@ -84,13 +83,10 @@ async def _submit(trial: Trial, opened: OpenRun) -> FlowRun:
     )
 
 
-async def _wait(submitted: dict[UUID, Trial], opened: OpenRun, logger: Log) -> None:
+async def _wait(submitted: dict[UUID, Trial], opened: OpenRun, progress: Progress, logger: Log) -> None:
     """Poll until every run has ended; an outage of the API is waited out."""
-    began = last_answer = time.monotonic()
+    last_answer = time.monotonic()
     ended: set[UUID] = set()
-    progress = await acreate_progress_artifact(
-        0.0, key=PROGRESS_KEY, description=_describe_progress(0, len(submitted), 0.0)
-    )
     while len(ended) < len(submitted):
         await asyncio.sleep(POLL_SECONDS)
         try:
@@ -99,9 +95,7 @@ async def _wait(submitted: dict[UUID, Trial], opened: OpenRun, logger: Log) -> N
                 _finish(run, submitted[run.id], opened, logger)
                 ended.add(run.id)
             if newly:
-                share = 100.0 * len(ended) / len(submitted)
-                text = _describe_progress(len(ended), len(submitted), time.monotonic() - began)
-                await aupdate_progress_artifact(progress, share, text)
+                await progress.show()
             last_answer = time.monotonic()
         except (httpx.TransportError, PrefectHTTPStatusError) as error:
             if time.monotonic() - last_answer > PATIENCE_SECONDS:
@@ -122,10 +116,3 @@ def _finish(run: FlowRun, trial: Trial, opened: OpenRun, logger: Log) -> None:
         reason = FailureReason.CANCELLED if run.state.is_cancelled() else FailureReason.RUN_LOST
         message = f"its flow run ended as {run.state.name} without a record"
         record_loss(trial, run_name=opened.run.run_name, folder=opened.folder, message=message, reason=reason)
-
-
-def _describe_progress(num_ended: int, num_submitted: int, seconds: float) -> str:
-    text = f"{num_ended} of {num_submitted} trials of this block"
-    if not num_ended or num_ended == num_submitted:
-        return text
-    return f"{text}, about {seconds / num_ended * (num_submitted - num_ended) / 60:.0f} min left"
