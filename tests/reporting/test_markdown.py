@@ -75,13 +75,10 @@ def test_every_table_has_rows_of_one_length(texts: dict[str, str]) -> None:
 def test_every_image_has_a_finding_as_its_alternative_text(texts: dict[str, str]) -> None:
     for name, text in texts.items():
         images = re.findall(r"^!\[(.+)\]\((.+)\)$", text, re.M)
-        assert [address for _, address in images] == [
-            "charts/01-training-time.svg",
-            "charts/02-scaling.svg",
-            "charts/03-convergence.svg",
-            "charts/05-phases.svg",
-            "charts/04-step-times.svg",
-        ], name
+        expected = ["01-training-time", "02-scaling", "03-convergence", "05-phases", "04-step-times"]
+        if name == "one point":
+            expected.remove("02-scaling")  # one strategy is compared with nothing
+        assert [address for _, address in images] == [f"charts/{chart}.svg" for chart in expected], name
         assert all(len(alt) > 20 and alt.endswith(".") for alt, _ in images), name
 
 
