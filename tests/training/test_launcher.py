@@ -1,5 +1,6 @@
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -33,8 +34,17 @@ def launch(trial: Trial, tmp_path: Path, lines: list[str] | None = None) -> Tria
 def fail(trial: Trial, tmp_path: Path) -> TrialFailure:
     outcome = launch(trial, tmp_path)
     assert isinstance(outcome, TrialFailure), outcome
-    assert not [p for p in psutil.Process().children(recursive=True) if "fake_worker" in " ".join(p.cmdline())]
+    assert not living_workers()
     return outcome
+
+
+def living_workers() -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # ended meanwhile, or waits for another test to reap it
+            if "tests.training.fake_worker" in process.cmdline():
+                found.append(process)
+    return found
 
 
 def one(**changes: object) -> Trial:
