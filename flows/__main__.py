@@ -11,7 +11,6 @@ from typing import NoReturn
 
 from flows import locations
 from flows.names import BENCHMARK_POOL, TRIAL_POOL
-from flows.stack import signals
 from tasks.domain.device import DeviceType
 from tasks.domain.exit_code import ExitCode
 from tasks.domain.loop import Loop, Precision
@@ -46,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from flows.direct import Places, run_sweep
+    from flows.stack import signals
 
     sweep = _sweep(arguments)
     run_name = f"run-{datetime.now():%Y%m%d-%H%M%S}" if arguments.run_name is None else arguments.run_name

@@ -97,5 +97,17 @@ def test_command_line_starts_without_heavy_imports() -> None:
     assert not loaded_by("import flows.__main__") & heavy
 
 
+def test_command_line_gets_as_far_as_its_refusal_on_native_windows() -> None:
+    """There is no fcntl, no SIGHUP and no resource there: nothing that needs them is imported before the check."""
+    answer = subprocess.run(
+        [sys.executable, "-c", "import sys, flows.__main__; print('\\n'.join(sys.modules))"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert not {"fcntl", "resource", "flows.stack.signals"} & set(answer.stdout.split())
+
+
 def test_direct_run_and_report_never_load_prefect() -> None:
     assert not loaded_by("import flows.direct, tasks.reporting.report") & {"prefect", "tensorflow", "keras"}

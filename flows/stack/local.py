@@ -16,7 +16,6 @@ from flows.stack import deployments, processes, runs, server, settings_file, sig
 from flows.stack.ascent import Ascent
 from flows.stack.choice import named_server
 from flows.stack.error import StackError
-from flows.stack.platform import refuse_native_windows
 from flows.stack.pools import Pools
 from flows.stack.ports import DEFAULT_PORTS, PortRange, parse_ports
 from flows.stack.target import Target
@@ -51,7 +50,6 @@ def up(
 
     Raises StackError, and KeyboardInterrupt on a signal; then everything that this call started has ended again.
     """
-    refuse_native_windows()
     ports = parse_ports(ports) if isinstance(ports, str) else ports
     declaration = deployments.load(prefect_file or deployments.default_file(), pools)
     named = named_server(locations.root(), os.environ)
@@ -73,7 +71,6 @@ def up(
 
 def down(*, say: Say = speak) -> bool:
     """Stop what `up` started, and everything below it; whether anything ran. A user's server is never touched."""
-    refuse_native_windows()
     with state.locked(), signals.uninterrupted():
         everything = _living()
         if everything:
