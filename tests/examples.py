@@ -1,6 +1,7 @@
 """Small values that many tests need."""
 
 from tasks.domain.device import DeviceType
+from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
 from tasks.domain.trial import Trial
 
@@ -21,6 +22,7 @@ def make_trial(**changes: object) -> Trial:
         "learning_rate": 1e-3,
         "seed": 1,
         "block": 1,
+        "reduction": Reduction.AUTO,
         "steps_per_call": 4,
         "micro_batch_size": 32,
         "timeout_seconds": 60.0,

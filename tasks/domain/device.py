@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tasks.domain.precision import ALWAYS, Precision
+from tasks.domain.reduction import Reduction
 from tasks.domain.refusal import Refusal
 
 
@@ -28,6 +30,10 @@ class Devices:
     """One logical CPU number of each physical core that this process may use."""
     gpus: tuple[str, ...] = ()
     """Model names of the visible GPUs, in index order."""
+    cpu_precisions: tuple[Precision, ...] = ALWAYS
+    """What the CPU computes in hardware."""
+    gpu_precisions: tuple[Precision, ...] = ALWAYS
+    """What every visible GPU computes in hardware."""
 
     @property
     def preferred(self) -> DeviceType:
@@ -51,3 +57,14 @@ class Devices:
                 f"{num_replicas * cores_per_replica} physical cores, this machine offers {len(self.cores)}; "
                 f"use num_replicas={max(1, len(self.cores) // cores_per_replica)} or narrower slices"
             )
+
+    def check_execution(self, device: DeviceType, precision: Precision, reduction: Reduction | None) -> None:
+        """Raise Refusal unless devices of that kind here can compute in `precision` and add up by `reduction`."""
+        known = self.gpu_precisions if device is DeviceType.GPU else self.cpu_precisions
+        if precision not in known:
+            raise Refusal(
+                f"precision={precision} is not computed by the hardware of this machine's "
+                f"{'GPUs' if device is DeviceType.GPU else 'CPU'}; use one of {', '.join(known)}"
+            )
+        if reduction is Reduction.NCCL and device is not DeviceType.GPU:
+            raise Refusal(f"reduction={reduction} needs GPUs, device={device} has none; use reduction=auto")

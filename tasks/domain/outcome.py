@@ -32,6 +32,8 @@ class InvalidReason(StrEnum):
     """Some step did not train the examples that the seed plans for it."""
     WEIGHTS_DISAGREE = "weights_disagree"
     """The replicas' final weights are not equal bit for bit."""
+    GRADIENTS_DISAGREE = "gradients_disagree"
+    """At the initial weights, a gradient or loss differs from that of the block's one-device trial."""
 
 
 class FailureReason(StrEnum):
@@ -69,6 +71,22 @@ class StepWindow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GradientProbe:
+    """The reduced gradient of one step of epoch 1 at the initial weights, before any update."""
+
+    step: int
+    """From 1."""
+    num_examples: int
+    """Examples of all replicas."""
+    loss_sum: float
+    """Cross-entropy, summed over the examples of all replicas."""
+    gradient_norm: float
+    """L2 norm of the gradient of the mean loss."""
+    projections: tuple[float, ...]
+    """Products of that gradient with random vectors of independent standard normal numbers, the same in every trial."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Epoch:
     """One pass over the training examples and the evaluation after it."""
 
@@ -96,6 +114,8 @@ class TrialResult:
     """What the broken check found; null where the trial is valid."""
     epochs: tuple[Epoch, ...]
     windows: tuple[StepWindow, ...]
+    gradients: tuple[GradientProbe, ...]
+    """Probed before training, to be compared with those of the block's one-device trial."""
     phase_seconds: dict[str, float]
     """The ledger: seconds by `Phase`, of the chief, summing to nearly `wall_seconds`."""
     wall_seconds: float
@@ -145,7 +165,7 @@ class Phase(StrEnum):
     COMPILE = "compile"
     """Tracing and compiling the loop and the evaluation."""
     WARMUP = "warmup"
-    """Steps whose effect is undone before training, so that training starts at full speed."""
+    """Steps at the initial weights: they probe the gradients, and training starts at full speed."""
     TRAINING = "training"
     """Optimizer steps."""
     EVALUATION = "evaluation"

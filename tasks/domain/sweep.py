@@ -1,14 +1,18 @@
 """A sweep: the whole configuration of a run."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import product
 from typing import TypeVar
 
+from tasks.domain.cell import Cell, Setting
 from tasks.domain.dataset import PreparedDataset, check_dataset
 from tasks.domain.device import Devices, DeviceType
-from tasks.domain.loop import Loop, Precision
+from tasks.domain.loop import Loop
 from tasks.domain.model import Model
+from tasks.domain.precision import Precision
+from tasks.domain.reduction import Reduction
 from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 from tasks.domain.trial import check_batch
@@ -17,6 +21,17 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 COUNTS = {"num_epochs": 10_000, "num_blocks": 1000, "num_replicas": 1024, "cores_per_replica": 1024}
 """The largest value of each; the least is 1."""
+
+AXES = {
+    "strategies": ", ".join(Strategy),
+    "global_batch_sizes": "the positive whole numbers, for example 64",
+    "loops": ", ".join(Loop),
+    "precisions": ", ".join(Precision),
+    "xla": "true and false",
+    "reductions": ", ".join(Reduction),
+    "steps_per_call": "the positive whole numbers, for example 32",
+}
+"""The fields that span the grid, with what they may name."""
 
 LARGEST_SEED = 2**31
 LONGEST_TRIAL_SECONDS = 7 * 24 * 3600.0
@@ -43,8 +58,17 @@ class Sweep:
     max_train_examples: int | None = None
     """Train on the first so many examples only; null: all of them."""
     model: Model = Model.REFERENCE_CNN
-    loop: Loop = Loop.FUSED
-    precision: Precision = Precision.FLOAT32
+    loops: tuple[Loop, ...] = (Loop.FUSED,)
+    """How the training steps are driven."""
+    precisions: tuple[Precision, ...] = (Precision.FLOAT32,)
+    xla: tuple[bool, ...] = (False,)
+    """Whether XLA compiles each replica's computation."""
+    reductions: tuple[Reduction, ...] = (Reduction.AUTO,)
+    """How replicas add up their gradients; each for the strategies that know it."""
+    steps_per_call: tuple[int, ...] | None = None
+    """Optimizer steps in one call of the compiled loop; null: 32 under the fused loop, 1 under the others."""
+    skip_unsupported: bool = False
+    """Leave out combinations that cannot work instead of refusing them."""
     is_tf32_enabled: bool = False
     """TensorFloat-32 in float32 products; affects GPUs only."""
     learning_rate: float = 1e-3
@@ -57,12 +81,8 @@ class Sweep:
     """Deadline of one trial, from launch to exit."""
 
     def __post_init__(self) -> None:
-        if not self.strategies:
-            raise Refusal(f"strategies is empty; name at least one of {', '.join(Strategy)}")
-        if not self.global_batch_sizes:
-            raise Refusal("global_batch_sizes is empty; name at least one batch size, for example 64")
-        _refuse_duplicates("strategies", self.strategies)
-        _refuse_duplicates("global_batch_sizes", self.global_batch_sizes)
+        for name in AXES:
+            _check_axis(name, getattr(self, name))
         for name, largest in COUNTS.items():
             if not 1 <= getattr(self, name) <= largest:
                 raise Refusal(f"{name}={getattr(self, name)} must be a whole number from 1 to {largest}")
@@ -83,6 +103,63 @@ class Sweep:
         for batch in self.global_batch_sizes:
             if batch < 1:
                 raise Refusal(f"global_batch_size={batch} must be at least 1")
+        for steps in self.steps_per_call or ():
+            if steps < 1:
+                raise Refusal(f"steps_per_call={steps} must be at least 1")
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        """Refuse what cannot work, and what would leave nothing of a named choice."""
+        for cell in self._grid():
+            if cell.obstacle and not self.skip_unsupported:
+                raise Refusal(
+                    f"{cell.label} cannot work: {cell.obstacle}; leave one of the two out, or set "
+                    "skip_unsupported to leave out only what cannot work"
+                )
+        for reduction in self.reductions:
+            if not set(reduction.strategies) & set(self.strategies) and self.reductions != (Reduction.AUTO,):
+                raise Refusal(
+                    f"reduction={reduction} is known to {' and '.join(reduction.strategies)} only, "
+                    "of which none is asked for; leave it out"
+                )
+        for strategy in self.strategies:
+            if all(cell.strategy is not strategy for cell in self.cells):
+                raise Refusal(
+                    f"strategy={strategy} cannot work with any of the loops and reductions that are asked for; "
+                    "leave it out or name more of them"
+                )
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """How steps are executed, the first choices first."""
+        return tuple(
+            Setting(loop=loop, precision=precision, is_xla_enabled=is_xla_enabled, steps_per_call=steps)
+            for loop, precision, is_xla_enabled in product(self.loops, self.precisions, self.xla)
+            for steps in self.steps_per_call or (loop.default_steps_per_call,)
+        )
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The grid: by setting, then by batch size, then by strategy, each in the order in which it was asked for."""
+        return tuple(cell for cell in self._grid() if not cell.obstacle)
+
+    @property
+    def skipped(self) -> tuple[Cell, ...]:
+        """What the grid leaves out because it cannot work."""
+        return tuple(cell for cell in self._grid() if cell.obstacle)
+
+    def _grid(self) -> tuple[Cell, ...]:
+        return tuple(
+            Cell(strategy=strategy, reduction=reduction, global_batch_size=batch, setting=setting)
+            for setting, batch, strategy in product(self.settings, self.global_batch_sizes, self.strategies)
+            for reduction in self.reductions_of(strategy)
+        )
+
+    def reductions_of(self, strategy: Strategy) -> tuple[Reduction | None, ...]:
+        """The reductions that `strategy` is measured with."""
+        if strategy is Strategy.ONE_DEVICE:
+            return (None,)
+        return tuple(reduction for reduction in self.reductions if strategy in reduction.strategies)
 
     def replicas_of(self, strategy: Strategy) -> int:
         """Devices that one trial of `strategy` trains on."""
@@ -97,9 +174,16 @@ class Sweep:
                 f"max_train_examples={self.max_train_examples} is more than the {data.num_train_examples} training "
                 "examples; leave it out to train on all of them"
             )
-        for batch in self.global_batch_sizes:
-            for strategy in self.strategies:
-                check_batch(batch, self.replicas_of(strategy), self.examples_of(data))
+        num_examples = self.examples_of(data)
+        for cell in self.cells:
+            check_batch(cell.global_batch_size, self.replicas_of(cell.strategy), num_examples)
+            devices.check_execution(self.device or devices.preferred, cell.setting.precision, cell.reduction)
+            steps_per_epoch = -(-num_examples // cell.global_batch_size)
+            if self.steps_per_call and cell.setting.steps_per_call > steps_per_epoch:
+                raise Refusal(
+                    f"steps_per_call={cell.setting.steps_per_call} is more than the {steps_per_epoch} steps of an "
+                    f"epoch at batch {cell.global_batch_size}; use at most {steps_per_epoch}, or leave it out"
+                )
 
     def examples_of(self, data: PreparedDataset) -> int:
         """Training examples of one epoch."""
@@ -114,7 +198,12 @@ def parse_choice(kind: type[Choice], text: str, name: str) -> Choice:
         raise Refusal(f"{name}={text!r} is not known; use one of {', '.join(kind)}") from None
 
 
-def _refuse_duplicates(name: str, values: Iterable[object]) -> None:
+def _check_axis(name: str, values: Sequence[object] | None) -> None:
+    """Refuse an empty axis and a value that is named twice."""
+    if values is None:
+        return
+    if not values:
+        raise Refusal(f"{name} is empty; name at least one of {AXES[name]}")
     seen: set[object] = set()
     for value in values:
         if value in seen:

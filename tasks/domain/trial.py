@@ -6,9 +6,12 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tasks.domain.cell import Cell, Setting
 from tasks.domain.device import DeviceType
-from tasks.domain.loop import Loop, Precision
+from tasks.domain.loop import Loop
 from tasks.domain.model import Model
+from tasks.domain.precision import Precision
+from tasks.domain.reduction import Reduction
 from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 
@@ -59,6 +62,10 @@ class Trial:
     precision: Precision = Precision.FLOAT32
     is_tf32_enabled: bool = False
     """TensorFloat-32 in float32 products; affects GPUs only."""
+    is_xla_enabled: bool = False
+    """Whether XLA compiles each replica's computation."""
+    reduction: Reduction | None
+    """How replicas add up their gradients; null where there is one device."""
     steps_per_call: int
     """Optimizer steps in one call of the compiled loop; one row of the steps table."""
     micro_batch_size: int | None
@@ -96,7 +103,22 @@ class Trial:
     @property
     def label(self) -> str:
         """The trial's name for people, for example `mirrored, batch 128, block 1`."""
-        return f"{self.strategy}, batch {self.global_batch_size}, block {self.block}"
+        return f"{self.cell.label}, block {self.block}"
+
+    @property
+    def cell(self) -> Cell:
+        """The point of the grid that this trial measures."""
+        return Cell(
+            strategy=self.strategy,
+            reduction=self.reduction,
+            global_batch_size=self.global_batch_size,
+            setting=Setting(
+                loop=self.loop,
+                precision=self.precision,
+                is_xla_enabled=self.is_xla_enabled,
+                steps_per_call=self.steps_per_call,
+            ),
+        )
 
 
 def check_batch(global_batch_size: int, num_replicas: int, num_train_examples: int) -> None:

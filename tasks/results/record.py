@@ -36,7 +36,7 @@ def build_record(
     }
     if isinstance(outcome, TrialFailure):
         failure = {"reason": outcome.reason, "message": outcome.message, "failed_phase": outcome.phase}
-        return record | {"status": Status.FAILED, **failure, "epochs": [], "steps": []}
+        return record | {"status": Status.FAILED, **failure, "epochs": [], "steps": [], "gradients": []}
     return record | _measurements(outcome)
 
 
@@ -87,4 +87,5 @@ def _measurements(result: TrialResult) -> Record:
         "numpy_version": result.versions["numpy"],
         "epochs": [dataclasses.asdict(epoch) for epoch in result.epochs],
         "steps": [dataclasses.asdict(window) for window in result.windows],
+        "gradients": [dataclasses.asdict(probe) for probe in result.gradients],
     }

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-VERSION = 1
+VERSION = 2
 """Version of the tables; every change is listed in CHANGELOG.md."""
 
 
@@ -38,6 +38,8 @@ TRIALS = (
     Column("loop", STRING, "How the steps are driven"),
     Column("precision", STRING, "Type in which the model computes"),
     Column("is_tf32_enabled", BOOLEAN, "TensorFloat-32 in float32 products; affects GPUs only"),
+    Column("is_xla_enabled", BOOLEAN, "XLA compiled each replica's computation"),
+    Column("reduction", STRING, "How replicas add up their gradients; null with one device", None, True),
     Column("steps_per_call", INTEGER, "Optimizer steps in one call of the compiled loop", "steps"),
     Column("micro_batch_size", INTEGER, "Rows that a replica works through at a time; null: all", "examples", True),
     Column("dataset", STRING, "Name or path of the data"),
@@ -71,7 +73,7 @@ TRIALS = (
     Column("data_seconds", FLOAT, "Phase: reading examples onto the device", "s", True),
     Column("model_seconds", FLOAT, "Phase: model and initial weights", "s", True),
     Column("compile_seconds", FLOAT, "Phase: tracing and compiling", "s", True),
-    Column("warmup_seconds", FLOAT, "Phase: steps that are undone before training", "s", True),
+    Column("warmup_seconds", FLOAT, "Phase: gradients at the initial weights, before training", "s", True),
     Column("training_phase_seconds", FLOAT, "Phase: optimizer steps on the chief's clock", "s", True),
     Column("evaluation_seconds", FLOAT, "Phase: evaluation after every epoch", "s", True),
     Column("teardown_seconds", FLOAT, "Phase: final checks to the end of all processes", "s", True),
@@ -114,6 +116,18 @@ STEPS = (
     Column("seconds", FLOAT, "Wall time of the window, slowest worker's clock", "s"),
 )
 
+GRADIENTS = (
+    Column("trial_key", STRING, "Trial that the gradient belongs to"),
+    Column("step", INTEGER, "Step within epoch 1, from 1, at the initial weights", "step"),
+    Column("num_examples", INTEGER, "Examples of all replicas", "examples"),
+    Column("loss_sum", FLOAT, "Cross-entropy summed over those examples", "nats"),
+    Column("gradient_norm", FLOAT, "L2 norm of the reduced gradient of the mean loss"),
+    Column("projections", pa.list_(FLOAT), "Products of that gradient with fixed random vectors"),
+)
+
+TABLES = {"trials": TRIALS, "epochs": EPOCHS, "steps": STEPS, "gradients": GRADIENTS}
+"""Every table by its name; a record holds the rows of all but the first as lists."""
+
 
 def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
     """The columns as an Arrow schema; units and meanings travel in the fields' metadata."""
@@ -121,9 +135,9 @@ def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
 
 
 def record_schema() -> pa.Schema:
-    """Schema of one trial's file: the trial's columns, then its epochs and steps as lists of structs."""
+    """Schema of one trial's file: the trial's columns, then the rows of the other tables as lists of structs."""
     schema = arrow_schema(TRIALS)
-    for name, columns in (("epochs", EPOCHS), ("steps", STEPS)):
+    for name, columns in list(TABLES.items())[1:]:
         struct = pa.struct([_field(column) for column in columns if column.name != "trial_key"])
         schema = schema.append(pa.field(name, pa.list_(struct), nullable=False))
     return schema

@@ -22,11 +22,12 @@ DESCRIPTION = "run.json"
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The three tables of a run, rows in a fixed order."""
+    """The tables of a run as `schema.TABLES` names them, rows in a fixed order."""
 
     trials: pa.Table
     epochs: pa.Table
     steps: pa.Table
+    gradients: pa.Table
 
 
 class ResultsError(Refusal):
@@ -92,7 +93,7 @@ class RunFolder:
         return frozenset(path.stem for path in (self.path / "trials").glob("*.parquet"))
 
     def read(self) -> Tables:
-        """All records as three tables; trials by block, then in the order of their start."""
+        """All records as tables; trials by block, then in the order of their start."""
         return _split(pa.concat_tables([_empty(), *self._records()]))
 
     def _records(self) -> Iterator[pa.Table]:
@@ -108,17 +109,17 @@ class RunFolder:
 
 
 def write_tables(tables: Tables, folder: Path) -> None:
-    """Write the three tables into `folder`, the same bytes for the same rows."""
-    for name in ("trials", "epochs", "steps"):
+    """Write the tables into `folder`, the same bytes for the same rows."""
+    for name in schema.TABLES:
         sink = pa.BufferOutputStream()
         pq.write_table(getattr(tables, name), sink, compression="zstd", write_page_checksum=True)
         replace_file(folder / f"{name}.parquet", sink.getvalue())
 
 
 def read_tables(folder: Path) -> Tables:
-    """The three tables of a report folder; raises ResultsError where one is missing or damaged."""
+    """The tables of a report folder; raises ResultsError where one is missing or damaged."""
     parts = []
-    for name, columns in (("trials", schema.TRIALS), ("epochs", schema.EPOCHS), ("steps", schema.STEPS)):
+    for name, columns in schema.TABLES.items():
         try:
             path = folder / f"{name}.parquet"
             parts.append(pq.read_table(path, schema=schema.arrow_schema(columns), page_checksum_verification=True))
@@ -170,8 +171,8 @@ def _split(records: pa.Table) -> Tables:
     order = pc.sort_indices(records, sort_keys=[(name, "ascending") for name in ("block", "started_at", "trial_key")])
     records = records.take(order)
     trials = records.select([column.name for column in schema.TRIALS]).cast(schema.arrow_schema(schema.TRIALS))
-    epochs = _flatten(records, "epochs", schema.EPOCHS)
-    return Tables(trials, epochs, _flatten(records, "steps", schema.STEPS))
+    others = [(name, columns) for name, columns in schema.TABLES.items() if name != "trials"]
+    return Tables(trials, *(_flatten(records, name, columns) for name, columns in others))
 
 
 def _flatten(records: pa.Table, name: str, columns: tuple[schema.Column, ...]) -> pa.Table:
