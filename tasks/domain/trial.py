@@ -94,6 +94,10 @@ class Trial:
         """Optimizer steps in one epoch; the last one may be partial."""
         return -(-self.num_train_examples // self.global_batch_size)
 
+    def examples_of(self, step: int) -> int:
+        """Examples of step `step` (from 1) of an epoch over all replicas."""
+        return min(self.global_batch_size, self.num_train_examples - (step - 1) * self.global_batch_size)
+
     @property
     def key(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of this configuration's canonical JSON."""

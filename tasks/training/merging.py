@@ -26,6 +26,7 @@ def merge_outcomes(
         message=message,
         epochs=epochs,
         windows=tuple(_merge_window(parts) for parts in zip(*(o.windows for o in outcomes), strict=False)),
+        gradients=chief.gradients,
         phase_seconds=ledger,
         wall_seconds=wall_seconds,
         is_pinned=all(outcome.is_pinned for outcome in outcomes),

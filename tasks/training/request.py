@@ -6,10 +6,10 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from tasks.domain.outcome import Epoch, InvalidReason, StepWindow
+from tasks.domain.outcome import Epoch, GradientProbe, InvalidReason, StepWindow
 from tasks.domain.trial import Trial
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Both documents carry it; a parent reads its own version and the one before."""
 
 Document = TypeVar("Document", "WorkerRequest", "WorkerOutcome", "WorkerError")
@@ -47,6 +47,8 @@ class WorkerOutcome:
     epochs: tuple[Epoch, ...]
     """Losses and accuracies over all replicas; seconds and `num_examples` of this worker."""
     windows: tuple[StepWindow, ...]
+    gradients: tuple[GradientProbe, ...]
+    """Reduced over all replicas."""
     phase_seconds: dict[str, float]
     finished_at: float
     """Reading of the monotonic clock when this document was written, in seconds."""

@@ -8,10 +8,13 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 from tasks.domain.outcome import Phase
 from tasks.training import request as protocol
 from tasks.training.ledger import PhaseLedger
+
+LEAVING_POLL_SECONDS = 0.005
 
 PR_SET_PDEATHSIG = 1
 """Number of the Linux `prctl` option by which a process asks to be signalled when its parent ends."""
@@ -40,7 +43,19 @@ def main(path: str) -> int:
         protocol.write_document(found, protocol.error_path(directory, request.rank))
         return 1
     protocol.write_document(outcome, protocol.outcome_path(directory, request.rank))
-    return 0
+    leave(directory, request.trial.num_workers)
+
+
+def leave(directory: Path, num_workers: int) -> NoReturn:
+    """End this process at once, as soon as every worker has written its outcome: tearing TensorFlow down takes 1 s.
+
+    Nobody leaves a cluster in which another still works; one that never writes is left to the parent's deadline.
+    """
+    while not all(protocol.outcome_path(directory, rank).exists() for rank in range(num_workers)):
+        time.sleep(LEAVING_POLL_SECONDS)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def die_with_parent(parent_pid: int) -> None:

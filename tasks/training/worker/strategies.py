@@ -1,11 +1,12 @@
 """TensorFlow's runtime and the `tf.distribute` strategy of a trial."""
 
 import signal
-from typing import assert_never
+from typing import Any, assert_never
 
 import tensorflow as tf
 
 from tasks.domain.device import DeviceType
+from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
 from tasks.domain.trial import Trial
 
@@ -36,14 +37,33 @@ def make_strategy(trial: Trial) -> tf.distribute.Strategy:
         case Strategy.ONE_DEVICE:
             return tf.distribute.OneDeviceStrategy(devices[0])
         case Strategy.MIRRORED:
-            return tf.distribute.MirroredStrategy(devices)
+            return tf.distribute.MirroredStrategy(devices, cross_device_ops=_cross_device_ops(trial.reduction))
         case Strategy.MULTI_WORKER_MIRRORED:
-            strategy = tf.distribute.MultiWorkerMirroredStrategy()
+            options = tf.distribute.experimental.CommunicationOptions(implementation=_implementation(trial.reduction))
+            strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
             # The strategy installs a handler that swallows SIGTERM.
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             return strategy
         case _:
             assert_never(trial.strategy)
+
+
+def _cross_device_ops(reduction: Reduction | None) -> tf.distribute.CrossDeviceOps | None:
+    """How MirroredStrategy adds up; None: what it chooses by itself."""
+    match reduction:
+        case Reduction.ONE_DEVICE:
+            return tf.distribute.ReductionToOneDevice()
+        case Reduction.HIERARCHICAL_COPY:
+            return tf.distribute.HierarchicalCopyAllReduce()
+        case Reduction.NCCL:
+            return tf.distribute.NcclAllReduce()
+        case _:
+            return None
+
+
+def _implementation(reduction: Reduction | None) -> Any:
+    """How MultiWorkerMirroredStrategy adds up, a `CommunicationImplementation`."""
+    return tf.distribute.experimental.CommunicationImplementation((reduction or Reduction.AUTO).upper())
 
 
 def peak_device_memory_bytes(trial: Trial) -> int | None:

@@ -5,7 +5,7 @@ import math
 import platform
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -13,18 +13,21 @@ import numpy as np
 import tensorflow as tf
 
 from tasks.data.reading import Split, read_split
-from tasks.domain.outcome import Epoch, InvalidReason, Phase
+from tasks.domain.outcome import Epoch, GradientProbe, InvalidReason, Phase
 from tasks.domain.trial import Trial
 from tasks.training.ledger import PhaseLedger
 from tasks.training.order import example_order
 from tasks.training.request import WorkerOutcome, WorkerRequest
 from tasks.training.step_timer import StepTimer
-from tasks.training.worker.engine import FusedEngine, place_examples
-from tasks.training.worker.models import build_model
+from tasks.training.worker.engine import Engine
+from tasks.training.worker.loops import make_engine
 from tasks.training.worker.strategies import configure_runtime, make_strategy, peak_device_memory_bytes
 
-NUM_WARMUP_STEPS = 8
-"""Steps before the clock starts; their effect is undone."""
+NUM_PROBED_STEPS = 32
+"""Steps whose gradients are compared with the block's one-device trial: the first ones of epoch 1 and its last."""
+
+NUM_PROJECTIONS, PROJECTION_SEED = 4, 20261122
+"""Random vectors that stand for a gradient in a record; the seed is the same in every trial."""
 
 
 class BrokenCheckError(Exception):
@@ -46,25 +49,19 @@ def run_worker(
 
     ledger.enter(Phase.DATA)
     directory = Path(request.data_directory)
-    train_images, train_labels = read_split(directory, Split.TRAIN, trial.num_train_examples)
-    test_images, test_labels = read_split(directory, Split.TEST)
-    train = place_examples(strategy, train_images, train_labels)
-    test = place_examples(strategy, test_images, test_labels)
+    train = read_split(directory, Split.TRAIN, trial.num_train_examples)
+    test = read_split(directory, Split.TEST)
 
     ledger.enter(Phase.MODEL)
-    num_classes = int(max(train_labels.max(), test_labels.max())) + 1
-    model = build_model(trial.model, train_images.shape[1:], num_classes, trial.seed)
-    engine = FusedEngine(trial, strategy, model, train, test)
+    engine = make_engine(trial, strategy, train, test)
 
     ledger.enter(Phase.COMPILE)
-    engine.compile()
-
-    ledger.enter(Phase.WARMUP)
-    _warm_up(engine, trial)
-
+    gradients: tuple[GradientProbe, ...] = ()
     timer, epochs, checksum = StepTimer(), list[Epoch](), 0
     reason, message = None, None
     try:
+        gradients = tuple(_probe(engine, trial, lambda: ledger.enter(Phase.WARMUP)))
+        engine.take_seen()
         for number in range(1, trial.num_epochs + 1):
             epoch, epoch_checksum = _run_epoch(engine, trial, number, timer, ledger)
             epochs.append(epoch)
@@ -82,10 +79,11 @@ def run_worker(
         message=message,
         epochs=tuple(epochs),
         windows=tuple(timer.windows),
+        gradients=gradients,
         phase_seconds=ledger.seconds,
         finished_at=ledger.enter(Phase.TEARDOWN),
         is_pinned=is_pinned,
-        num_parameters=model.num_parameters,
+        num_parameters=engine.local_weights()[0].size,
         order_checksum=checksum,
         weights_digests=tuple(hashlib.sha256(weights.tobytes()).hexdigest() for weights in engine.local_weights()),
         max_resident_bytes=_max_resident_bytes(),
@@ -99,33 +97,50 @@ def run_worker(
     )
 
 
-def _warm_up(engine: FusedEngine, trial: Trial) -> None:
-    """Train the first steps and the last, perhaps partial, one; then undo them."""
-    order = tf.constant(example_order(trial.seed, 1, trial.num_train_examples))
-    engine.train_steps(order, 0, min(NUM_WARMUP_STEPS, trial.steps_per_epoch))
-    engine.train_steps(order, trial.steps_per_epoch - 1, trial.steps_per_epoch)
-    engine.reset()
+def _probe(engine: Engine, trial: Trial, on_compiled: Callable[[], object]) -> Iterator[GradientProbe]:
+    """The gradients of `NUM_PROBED_STEPS` steps at the initial weights; `on_compiled` is called after the first."""
+    order = example_order(trial.seed, 1, trial.num_train_examples)
+    steps = [*range(1, min(NUM_PROBED_STEPS, trial.steps_per_epoch)), trial.steps_per_epoch]
+    vectors = None
+    for step, (loss_sum, gradient) in zip(steps, engine.probe(order, steps), strict=True):
+        if vectors is None:
+            on_compiled()
+            vectors = np.random.default_rng(PROJECTION_SEED).standard_normal((NUM_PROJECTIONS, len(gradient)))
+        exact = gradient.astype(np.float64)
+        if not math.isfinite(loss_sum) or not np.isfinite(exact).all():
+            raise BrokenCheckError(
+                InvalidReason.LOSS_NOT_FINITE, f"before training, step {step} of epoch 1 has a loss or gradient of NaN"
+            )
+        yield GradientProbe(
+            step=step,
+            num_examples=trial.examples_of(step),
+            loss_sum=loss_sum,
+            gradient_norm=float(np.linalg.norm(exact)),
+            projections=tuple(float(product) for product in vectors @ exact),
+        )
 
 
-def _run_epoch(
-    engine: FusedEngine, trial: Trial, number: int, timer: StepTimer, ledger: PhaseLedger
-) -> tuple[Epoch, int]:
+def _run_epoch(engine: Engine, trial: Trial, number: int, timer: StepTimer, ledger: PhaseLedger) -> tuple[Epoch, int]:
     """One epoch and the evaluation after it, with the checksum of the ids that were trained here."""
     ledger.enter(Phase.TRAINING)
     timer.begin_epoch(number)
-    order = tf.constant(example_order(trial.seed, number, trial.num_train_examples))
-    loss_sum = num_correct = 0.0
-    for start in range(0, trial.steps_per_epoch, trial.steps_per_call):
-        stop = min(start + trial.steps_per_call, trial.steps_per_epoch)
-        num_examples = min(stop * trial.global_batch_size, trial.num_train_examples) - start * trial.global_batch_size
-        window_loss, window_correct = engine.train_steps(order, start, stop)
-        timer.record(first_step=start + 1, num_steps=stop - start, num_examples=num_examples)
-        if not math.isfinite(window_loss):
+    sums, done = np.zeros(2), 0
+
+    def on_window(num_steps: int, *window_sums: float) -> None:
+        nonlocal sums, done
+        steps = range(done + 1, done + num_steps + 1)
+        timer.record(
+            first_step=steps[0], num_steps=num_steps, num_examples=sum(trial.examples_of(step) for step in steps)
+        )
+        if not math.isfinite(window_sums[0]):
             raise BrokenCheckError(
                 InvalidReason.LOSS_NOT_FINITE,
-                f"the training loss is {window_loss} in epoch {number}, steps {start + 1} to {stop}",
+                f"the training loss is {window_sums[0]} in epoch {number}, steps {steps[0]} to {steps[-1]}",
             )
-        loss_sum, num_correct = loss_sum + window_loss, num_correct + window_correct
+        sums, done = sums + window_sums, steps[-1]
+
+    engine.train_epoch(example_order(trial.seed, number, trial.num_train_examples), on_window)
+    train_loss, train_accuracy = sums / trial.num_train_examples
 
     began = ledger.enter(Phase.EVALUATION)
     test_loss, test_accuracy = engine.evaluate()
@@ -136,8 +151,8 @@ def _run_epoch(
         training_seconds=timer.epoch_seconds,
         evaluation_seconds=ended - began,
         num_examples=num_seen,
-        train_loss=loss_sum / trial.num_train_examples,
-        train_accuracy=num_correct / trial.num_train_examples,
+        train_loss=float(train_loss),
+        train_accuracy=float(train_accuracy),
         test_loss=test_loss if math.isfinite(test_loss) else None,
         test_accuracy=test_accuracy if math.isfinite(test_accuracy) else None,
     )
