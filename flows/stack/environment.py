@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flows import locations
 
+HOST = "127.0.0.1"
 _KEPT = (
     "PREFECT_SERVER_DATABASE_CONNECTION_URL",  # PostgreSQL for nightly use
     "PREFECT_SERVER_DATABASE_PASSWORD",
@@ -22,16 +23,15 @@ def home() -> Path:
     return locations.state() / "prefect"
 
 
-def of_our_server(api_url: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+def of_our_server(port: int, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """For our own server and for all that talks to it: no profile, home or setting of the user's interferes."""
-    port = api_url.removesuffix("/api").rsplit(":", 1)[1]
     kept = {name: value for name, value in environ.items() if not name.startswith("PREFECT_") or name in _KEPT}
     return {
         **_with_ours(kept),
-        "PREFECT_API_URL": api_url,
+        "PREFECT_API_URL": f"http://{HOST}:{port}/api",
         "PREFECT_HOME": str(home()),
-        "PREFECT_SERVER_API_HOST": "127.0.0.1",
-        "PREFECT_SERVER_API_PORT": port,
+        "PREFECT_SERVER_API_HOST": HOST,
+        "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         # kept in files: in memory, a restart of the server forgets the leases, and their slots stay taken for ever
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
@@ -40,7 +40,7 @@ def of_our_server(api_url: str, environ: Mapping[str, str] = os.environ) -> dict
         "PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED": "true",  # the run's log in `prefect deployment run --watch`
         "PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED": "true",
         "PREFECT_WORKER_QUERY_SECONDS": "1",
-        **{name: ",".join(filter(None, (environ.get(name), "127.0.0.1"))) for name in ("NO_PROXY", "no_proxy")},
+        **{name: ",".join(filter(None, (environ.get(name), HOST))) for name in ("NO_PROXY", "no_proxy")},
     }
 
 

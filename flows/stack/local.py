@@ -1,27 +1,24 @@
 """The local stack: brought up and taken down, as often as wanted."""
 
-import itertools
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import psutil
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import PrefectException
 
 from flows import locations
-from flows.stack import deployments, processes, runs, server, settings_file, signals, state
-from flows.stack.ascent import Ascent
-from flows.stack.choice import named_server
-from flows.stack.error import StackError
-from flows.stack.pools import Pools
-from flows.stack.ports import DEFAULT_PORTS, PortRange, parse_ports
-from flows.stack.target import Target
+from flows.stack import deployments, processes, runs, settings, signals, state, workers
+from flows.stack import server as servers
+from flows.stack.deployments import Declaration
+from flows.stack.pools import Pools, ensure, ensure_limits, specs
+from flows.stack.server import DEFAULT_PORTS, Server
+from flows.stack.state import State
+from flows.stack.terminal import say
+from tasks.domain.refusal import Refusal
 
-Say = Callable[[str], None]
-speak: Say = partial(print, flush=True)
 DEFAULT_POOLS = Pools()
 
 
@@ -29,8 +26,7 @@ DEFAULT_POOLS = Pools()
 class Stack:
     """The stack as `up` leaves it."""
 
-    target: Target
-    """Its server."""
+    server: Server
     ui_url: str
     """Address below which the pages of Prefect's user interface are."""
     was_running: bool
@@ -39,75 +35,152 @@ class Stack:
     """The parts that the call started; none where everything was up already."""
 
 
-def up(
-    *,
-    ports: PortRange | str = DEFAULT_PORTS,
-    pools: Pools = DEFAULT_POOLS,
-    prefect_file: Path | None = None,
-    say: Say = speak,
-) -> Stack:
+def up(*, ports: str = DEFAULT_PORTS, pools: Pools = DEFAULT_POOLS, prefect_file: Path | None = None) -> Stack:
     """Bring up what is not up: server, work pools, limits, deployments, workers.
 
-    Raises StackError, and KeyboardInterrupt on a signal; then everything that this call started has ended again.
+    Raises Refusal, and KeyboardInterrupt on a signal; then everything that this call started has ended again.
     """
-    ports = parse_ports(ports) if isinstance(ports, str) else ports
-    declaration = deployments.load(prefect_file or deployments.default_file(), pools)
-    named = named_server(locations.root(), os.environ)
+    wanted_ports, declaration = servers.parse_ports(ports), deployments.load(pools, prefect_file)
     with state.locked(), signals.interruptible():
-        ascent = Ascent(ports=ports, pool_names=pools, declaration=declaration, say=say)
-        was_running = ascent.is_running
+        earlier, before = state.read(), processes.parts()
+        if earlier is None or not before:  # what is left has lost its stack
+            processes.sweep()
+            before = {}
+        ascent = _Ascent(ports=wanted_ports, pools=pools, declaration=declaration, earlier=earlier, before=before)
         try:
-            target = ascent.climb(named)
+            server = ascent.climb()
         except BaseException as error:
             with signals.uninterrupted():
                 ascent.undo()
             if isinstance(error, httpx.HTTPError | PrefectException):
-                raise StackError(f"Prefect's API failed ({type(error).__name__}: {error}); try again") from error
+                raise Refusal(f"Prefect's API failed ({type(error).__name__}: {error}); try again") from error
             raise
-    ui_url = target.ui_url()
-    say(f"{'The stack is up' if ascent.started else 'The stack is up already'}: {ui_url}")
-    return Stack(target=target, ui_url=ui_url, was_running=was_running, started=tuple(ascent.started))
+        started = tuple(sorted(ascent.started))
+    ui_url = server.ui_url()
+    say(f"{'The stack is up' if started else 'The stack is up already'}: {ui_url}")
+    return Stack(server=server, ui_url=ui_url, was_running=bool(before), started=started)
 
 
-def down(*, say: Say = speak) -> bool:
+def down() -> bool:
     """Stop what `up` started, and everything below it; whether anything ran. A user's server is never touched."""
     with state.locked(), signals.uninterrupted():
-        everything = _living()
-        if everything:
-            _cancel_runs(everything, say)
-            by_part = processes.by_part(everything)
-            servers = by_part.pop(server.NAME, [])
-            if by_part:
-                say("Stopping the workers")  # first: they say good-bye to the server
-                processes.stop(itertools.chain.from_iterable(by_part.values()))
-            if servers:
+        is_running = bool(processes.marked())
+        if is_running:
+            _cancel_runs()
+            workers_left = processes.parts()
+            server = workers_left.pop(servers.NAME, None)
+            say("Stopping the workers")  # first: they say good-bye to the server
+            processes.stop(workers_left.values())
+            if server is not None:
                 say("Stopping the server")
-                processes.stop(servers)
+                processes.stop([server])
             processes.sweep()
-        say("The stack is down" if everything else "Nothing is running")
+        say("The stack is down" if is_running else "Nothing is running")
         state.remove()
-        settings_file.remove()
-        return bool(everything)
+        settings.remove()
+        return is_running
 
 
-def _living() -> set[psutil.Process]:
-    """Every process of this root's stack: the recorded ones, and those that only their marks give away."""
-    found = state.read()
-    recorded = (processes.find(part) for part in found.parts) if found else ()
-    return {*filter(None, recorded), *processes.marked()}
-
-
-def _cancel_runs(everything: set[psutil.Process], say: Say) -> None:
-    found = state.read()
-    ids = processes.flow_runs(everything)
-    if found is None or not ids:
-        return
-    target = Target(api_url=found.api_url, is_ours=found.is_server_ours)
-    if not target.is_healthy():
+def _cancel_runs() -> None:
+    ids, found = processes.flow_runs(), state.read()
+    if not ids or found is None or found.server.failure() is not None:
         return
     say(f"Cancelling {len(ids)} running flow runs (3 to 20 s)")
     try:
-        with target.connected() as client:
+        with found.server.connected() as client:
             runs.cancel(client, ids)
     except (httpx.HTTPError, PrefectException) as error:
         say(f"Not all of them could be cancelled ({type(error).__name__}: {error}); their processes end all the same")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ascent:
+    """One bringing-up of the stack: starts what is missing, and can undo exactly that."""
+
+    ports: range
+    pools: Pools
+    declaration: Declaration
+    earlier: State | None
+    """What an earlier call recorded."""
+    before: dict[str, psutil.Process]
+    """The parts that an earlier call started and that are alive."""
+
+    @property
+    def started(self) -> dict[str, psutil.Process]:
+        """The living parts that this call started."""
+        return {name: process for name, process in processes.parts().items() if self.before.get(name) != process}
+
+    def climb(self) -> Server:
+        """Bring up everything that is missing; the server. Raises Refusal."""
+        server = self._server()
+        with server.connected() as client:
+            known = deployments.find(client, self.declaration)
+            ensure(client, self.pools)
+            ensure_limits(client)
+            deployed = self.earlier.deployed if self.earlier and self.earlier.server == server else None
+            if deployed != self.declaration.digest or known.keys() != self.declaration.by_name.keys():
+                state.write(State(server=server, pools=self.pools))
+                deployments.deploy(self.declaration, server)
+                known = deployments.find(client, self.declaration)
+            state.write(State(server=server, pools=self.pools, deployed=self.declaration.digest))
+            self._start_workers(client, server, list(known.values()))
+        return server
+
+    def undo(self) -> None:
+        """End what this call started, and restore what was recorded before."""
+        processes.stop(self.started.values())
+        if self.earlier and self.before:
+            state.write(self.earlier)
+        else:
+            processes.sweep()
+            state.remove()
+            settings.remove()
+
+    def _server(self) -> Server:
+        """The server to use, alive; raises Refusal where the stack runs already, but for another one or other pools."""
+        named = settings.named_server()
+        if self.earlier and self.before:
+            running = self.earlier.server
+            is_same = running.is_ours if named is None else running.api_url == named.api_url
+            if not is_same or self.earlier.pools != self.pools:
+                whom = "a server of its own" if named is None else named.api_url
+                raise Refusal(
+                    f"The stack of {locations.root()} runs for {running.api_url} with the work pools "
+                    f"{self.earlier.pools}, and now {whom} with {self.pools} is asked for; stop it first: "
+                    "`stratbench down`"
+                )
+            named = None if running.is_ours else running
+        if named is None:
+            return self._our_server()
+        if (failure := named.failure()) is not None:
+            raise Refusal(
+                f"The Prefect server {named.api_url}, named by your Prefect settings (`prefect config view` shows "
+                f"where), does not answer ({type(failure).__name__}: {failure}); start it, or name none and stratbench "
+                "starts its own"
+            )
+        settings.remove()  # left over from our own server, it would win over the user's profile
+        return named
+
+    def _our_server(self) -> Server:
+        settings.refuse_foreign()
+        earlier = self.earlier.server if self.earlier and self.earlier.server.is_ours else None
+        process = self.before.get(servers.NAME)
+        if earlier and process and earlier.answers(process):
+            return earlier
+        preferred = [earlier.port] if earlier and (self.before or earlier.port in self.ports) else []
+        server = servers.start(self.ports, preferred)
+        if server != earlier:  # workers that live on know the old address only
+            processes.stop(self.before.values())
+        settings.write(server.api_url)
+        return server
+
+    def _start_workers(self, client: SyncPrefectClient, server: Server, deployed: list[UUID]) -> None:
+        wanted, alive = specs(self.pools), processes.parts()
+        missing = [spec for spec in wanted if spec.part not in alive]
+        if not missing:
+            return
+        if server.is_ours and len(missing) == len(wanted) and (num_lost := runs.settle_lost(client, deployed)):
+            say(f"Marked {num_lost} flow runs as crashed: the stack ended while they went on")
+        if num_late := runs.cancel_late(client, deployed):
+            say(f"Cancelled {num_late} scheduled runs that are over an hour late")
+        workers.start(client, server, missing)

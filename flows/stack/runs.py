@@ -6,17 +6,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterDeploymentId,
-    FlowRunFilterId,
-    FlowRunFilterName,
-    FlowRunFilterNextScheduledStartTime,
-    FlowRunFilterParentFlowRunId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Cancelled, Cancelling, Crashed
 
@@ -27,49 +18,45 @@ LATEST_START = timedelta(hours=1)
 
 def named(client: SyncPrefectClient, name: str, deployment: UUID) -> FlowRun | None:
     """The latest run of that name."""
-    chosen = FlowRunFilter(name=FlowRunFilterName(any_=[name]), deployment_id=_of([deployment]))
-    found = client.read_flow_runs(flow_run_filter=chosen, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=1)
+    found = _read(
+        client, sort=FlowRunSort.EXPECTED_START_TIME_DESC, name=_any([name]), deployment_id=_any([deployment])
+    )
     return next(iter(found), None)
 
 
 def latest(client: SyncPrefectClient, deployments: Iterable[UUID], limit: int) -> list[FlowRun]:
     """The runs that began last; newest first."""
-    begun = FlowRunFilterState(type=FlowRunFilterStateType(not_any_=[StateType.SCHEDULED]))
-    chosen = FlowRunFilter(deployment_id=_of(deployments), state=begun)
-    return client.read_flow_runs(flow_run_filter=chosen, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=limit)
+    begun: dict[str, object] = {"type": {"not_any_": [StateType.SCHEDULED]}}
+    newest = FlowRunSort.EXPECTED_START_TIME_DESC
+    return _read(client, sort=newest, limit=limit, deployment_id=_any(deployments), state=begun)
 
 
 def next_scheduled(client: SyncPrefectClient, deployment: UUID) -> FlowRun | None:
     """The run that the deployment's schedule starts next."""
-    chosen = FlowRunFilter(
-        deployment_id=_of([deployment]),
+    found = _read(
+        client,
+        sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC,
+        limit=1,
+        deployment_id=_any([deployment]),
         state=_in([StateType.SCHEDULED]),
-        next_scheduled_start_time=_between(after_=datetime.now(UTC)),
+        next_scheduled_start_time={"after_": datetime.now(UTC)},
     )
-    found = client.read_flow_runs(flow_run_filter=chosen, sort=FlowRunSort.NEXT_SCHEDULED_START_TIME_ASC, limit=1)
     return next(iter(found), None)
 
 
 def cancel_late(client: SyncPrefectClient, deployments: Iterable[UUID]) -> int:
-    """Cancel runs that should have begun over an hour ago; how many.
-
-    Trials of a benchmark that is going on only queue: they stay.
-    """
-    ids = list(deployments)
-    if not ids:
-        return 0
-    late = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(
-            deployment_id=_of(ids),
-            state=_in([StateType.SCHEDULED]),
-            next_scheduled_start_time=_between(before_=datetime.now(UTC) - LATEST_START),
-        )
+    """Cancel runs that should have begun over an hour ago; how many. A benchmark's trials only queue: they stay."""
+    late = _read(
+        client,
+        deployment_id=_any(deployments),
+        state=_in([StateType.SCHEDULED]),
+        next_scheduled_start_time={"before_": datetime.now(UTC) - LATEST_START},
+        parent_task_run_id={"is_null_": True},
     )
-    going_on = client.read_flow_runs(flow_run_filter=FlowRunFilter(deployment_id=_of(ids), state=_in(GOING_ON)))
-    queued = {child.id for child in _unfinished_children(client, [run.id for run in going_on])}
-    chosen = [run for run in late if run.id not in queued]
-    _set(client, chosen, Cancelled(message="not started within an hour of its time; not measured, not caught up"))
-    return len(chosen)
+    for run in late:
+        message = "not started within an hour of its time; not measured, not caught up"
+        client.set_flow_run_state(run.id, Cancelled(message=message), force=True)
+    return len(late)
 
 
 def settle_lost(client: SyncPrefectClient, deployments: Iterable[UUID]) -> int:
@@ -77,14 +64,13 @@ def settle_lost(client: SyncPrefectClient, deployments: Iterable[UUID]) -> int:
 
     Only for a server of ours on which no worker lives: there nothing else can be running them.
     """
-    ids = list(deployments)
-    if not ids:
-        return 0
-    unfinished = (*GOING_ON, StateType.PENDING)
-    lost = client.read_flow_runs(flow_run_filter=FlowRunFilter(deployment_id=_of(ids), state=_in(unfinished)))
-    children = _unfinished_children(client, [run.id for run in lost])
-    _set(client, lost, Crashed(message="the local stack ended while this was going on"))
-    _set(client, [child for child in children if child.state_type in WAITING], Cancelled(message="its benchmark ended"))
+    lost = _read(client, deployment_id=_any(deployments), state=_in((*GOING_ON, StateType.PENDING)))
+    children = _read(client, parent_flow_run_id=_any(run.id for run in lost), state=_in(WAITING))
+    for run in lost:
+        message = "the local stack ended while this was going on"
+        client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+    for child in children:
+        client.set_flow_run_state(child.id, Cancelled(message="its benchmark ended"), force=True)
     return len(lost)
 
 
@@ -95,49 +81,36 @@ def cancel(client: SyncPrefectClient, chosen: Iterable[UUID], seconds: float = 2
     hooks run; what has not ended by then is only marked as cancelled.
     """
     ids = list(chosen)
-    tree = _unfinished_tree(client, ids)
-    _set(client, [run for run in tree if run.state_type in WAITING], Cancelled(message="cancelled before it began"))
-    for run in tree:
-        if run.state_type == StateType.RUNNING:
+    for run in sorted(_unfinished_tree(client, ids), key=lambda run: run.state_type not in WAITING):
+        if run.state_type in WAITING:
+            client.set_flow_run_state(run.id, Cancelled(message="cancelled before it began"), force=True)
+        else:
             client.set_flow_run_state(run.id, Cancelling(message="cancelled by stratbench"))
     deadline = time.monotonic() + seconds
     while (rest := _unfinished_tree(client, ids)) and time.monotonic() < deadline:
         time.sleep(0.5)
-    _set(client, rest, Cancelled(message="stopped by stratbench"))
+    for run in rest:
+        client.set_flow_run_state(run.id, Cancelled(message="stopped by stratbench"), force=True)
 
 
 def _unfinished_tree(client: SyncPrefectClient, ids: list[UUID]) -> list[FlowRun]:
-    """Those runs, parents first, and their children, each once."""
-    chosen = FlowRunFilter(id=FlowRunFilterId(any_=ids), state=_in((*WAITING, *GOING_ON)))
-    runs = [*client.read_flow_runs(flow_run_filter=chosen), *_unfinished_children(client, ids)]
-    return list({run.id: run for run in sorted(runs, key=_has_parent)}.values())
+    """Those runs, and then their children, each once."""
+    unfinished = _in((*WAITING, *GOING_ON))
+    children = _read(client, parent_flow_run_id=_any(ids), state=unfinished)
+    parents = [run for run in _read(client, id=_any(ids), state=unfinished) if run not in children]
+    return [*parents, *children]
 
 
-def _unfinished_children(client: SyncPrefectClient, parents: list[UUID]) -> list[FlowRun]:
-    if not parents:
-        return []
-    chosen = FlowRunFilter(
-        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=parents), state=_in((*WAITING, *GOING_ON))
-    )
-    return client.read_flow_runs(flow_run_filter=chosen)
+def _read(
+    client: SyncPrefectClient, *, sort: FlowRunSort | None = None, limit: int | None = None, **where: dict[str, object]
+) -> list[FlowRun]:
+    chosen = FlowRunFilter.model_validate(where)
+    return client.read_flow_runs(flow_run_filter=chosen, sort=sort, limit=limit)
 
 
-def _set(client: SyncPrefectClient, runs: Iterable[FlowRun], state: State[None]) -> None:
-    for run in runs:
-        client.set_flow_run_state(run.id, state, force=True)
+def _any(values: Iterable[object]) -> dict[str, object]:
+    return {"any_": list(values)}
 
 
-def _has_parent(run: FlowRun) -> bool:
-    return run.parent_task_run_id is not None
-
-
-def _between(**limits: datetime) -> FlowRunFilterNextScheduledStartTime:
-    return FlowRunFilterNextScheduledStartTime.model_validate(limits)
-
-
-def _of(deployments: Iterable[UUID]) -> FlowRunFilterDeploymentId:
-    return FlowRunFilterDeploymentId(any_=list(deployments))
-
-
-def _in(types: Iterable[StateType]) -> FlowRunFilterState:
-    return FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types)))
+def _in(types: Iterable[StateType]) -> dict[str, object]:
+    return {"type": _any(types)}

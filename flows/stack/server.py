@@ -1,138 +1,146 @@
-"""A Prefect server: our own one on the loopback interface, or one that answers elsewhere."""
+"""A Prefect server: our own one on the loopback interface, or one of the user's."""
 
+import re
+import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.settings import PREFECT_API_URL, get_current_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, get_current_settings
 from prefect.settings.context import temporary_settings
 
 from flows import locations
-from flows.stack import environment, processes, state
-from flows.stack.error import StackError
-from flows.stack.ports import HOST, PortRange, is_free
-from flows.stack.state import Part
+from flows.stack import environment, processes
+from flows.stack.environment import HOST
+from flows.stack.terminal import say
+from tasks.domain.refusal import Refusal
 
 NAME = "server"
+DEFAULT_PORTS = "4200-4299"
 START_SECONDS = 120.0
 
 
-def api_url(port: int) -> str:
-    """Address of the API of our own server on that port."""
-    return f"http://{HOST}:{port}/api"
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server, and whether it is of our own starting."""
 
+    api_url: str
+    is_ours: bool
 
-@contextmanager
-def connected(api_url: str, is_ours: bool) -> Iterator[SyncPrefectClient]:
-    """A client of that server; with the user's credentials where it is the user's."""
-    direct = {"trust_env": False} if is_ours else None  # loopback never goes through a proxy
-    with temporary_settings({PREFECT_API_URL: api_url}), get_client(direct, sync_client=True) as client:
-        yield client
+    @property
+    def port(self) -> int:
+        """Of our own server."""
+        return urlsplit(self.api_url).port or 0
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """For processes that talk to it."""
+        return environment.of_our_server(self.port) if self.is_ours else environment.of_users_server(self.api_url)
 
-def is_healthy(api_url: str, is_ours: bool) -> bool:
-    """Whether `/api/health` answers."""
-    try:
-        with httpx.Client(timeout=3, trust_env=not is_ours) as client:
-            return client.get(f"{api_url}/health").is_success
-    except httpx.HTTPError:
+    @property
+    def folder(self) -> Path:
+        """Working directory of such processes: with our server one without any settings file of the user's."""
+        return locations.state() if self.is_ours else locations.root()
+
+    @contextmanager
+    def connected(self, timeout: float = 60.0) -> Iterator[SyncPrefectClient]:
+        """A client of it; with the user's credentials where it is the user's. Loopback never goes through a proxy."""
+        settings = {"trust_env": not self.is_ours, "timeout": timeout}
+        with temporary_settings({PREFECT_API_URL: self.api_url}), get_client(settings, sync_client=True) as client:
+            yield client
+
+    def failure(self) -> Exception | None:
+        """Why it does not answer as a Prefect API; None where it does."""
+        try:
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), self.connected(timeout=3) as client:
+                return client.api_healthcheck()
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, RuntimeError) as error:
+            return error
+
+    def ui_url(self) -> str:
+        """Address below which the pages of its user interface are, for example `http://127.0.0.1:4200/v2`."""
+        base = self.api_url.removesuffix("/api")
+        if not self.is_ours:
+            with temporary_settings({PREFECT_API_URL: self.api_url}):
+                base = (get_current_settings().ui_url or base).rstrip("/")
+        try:
+            answer = httpx.get(f"{base}/ui-settings", timeout=3, trust_env=not self.is_ours)
+            settings = answer.raise_for_status().json()
+            return base + (settings[f"{settings['default_ui']}_base_url"] or "").rstrip("/")
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            return base
+
+    def answers(self, process: psutil.Process) -> bool:
+        """Whether that process of ours answers, once it has started; raises Refusal where it is silent for too long."""
+        deadline = time.monotonic() + START_SECONDS
+        while processes.is_alive(process):
+            if _listens(process, self.port) and self.failure() is None:
+                return True
+            if time.monotonic() > deadline:
+                raise Refusal(
+                    f"The local Prefect server {self.api_url} has not answered for {START_SECONDS:.0f} s; start afresh "
+                    f"by `stratbench down`; its last words:\n{_tail()}"
+                )
+            time.sleep(0.2)
         return False
 
 
-def refuse_silent(api_url: str, named_by: str) -> None:
-    """Raise StackError unless that server of the user's answers as a Prefect API."""
-    try:
-        with connected(api_url, is_ours=False) as client:
-            failure = client.api_healthcheck()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, RuntimeError) as error:
-        failure = error
-    if failure is not None:
-        raise StackError(
-            f"The Prefect server {api_url}, named by {named_by}, does not answer "
-            f"({type(failure).__name__}: {failure}); start it, or name none and stratbench starts its own"
-        )
+def start(ports: range, preferred: Sequence[int] = ()) -> Server:
+    """Our own server, started on the first port that is free, when it answers.
 
-
-def ui_url(api_url: str, is_ours: bool) -> str:
-    """Address below which the pages of Prefect's user interface are, for example `http://127.0.0.1:4200/v2`."""
-    if is_ours:
-        base = api_url.removesuffix("/api")
-    else:
-        with temporary_settings({PREFECT_API_URL: api_url}):
-            base = (get_current_settings().ui_url or api_url.removesuffix("/api")).rstrip("/")
-    try:
-        with httpx.Client(timeout=3, trust_env=not is_ours) as client:
-            settings = client.get(f"{base}/ui-settings").raise_for_status().json()
-        path = settings[f"{settings['default_ui']}_base_url"]
-    except (httpx.HTTPError, ValueError, KeyError, TypeError):
-        return base
-    return base + (path or "").rstrip("/")
-
-
-def start(ports: PortRange, preferred: int | None, start_id: str, say: Callable[[str], None]) -> tuple[Part, int]:
-    """Start our own server on the first port that is free, and wait until it answers; the process and the port.
-
-    Raises StackError where every port is taken, or where the server ends or does not answer in time.
+    Raises Refusal where every port is taken, or where the server ends or does not answer in time.
     """
     environment.home().mkdir(parents=True, exist_ok=True)
     # left by a server that was killed while it held it, and honoured for ever if its pid is given to somebody else
     (environment.home() / "concurrency_leases" / "expirations.lock").unlink(missing_ok=True)
-    for port in _candidates(ports, preferred):
+    for port in filter(is_free, (*preferred, *ports)):
+        server = Server(f"http://{HOST}:{port}/api", is_ours=True)
         say(f"Starting the local Prefect server on http://{HOST}:{port} (4 to 15 s)")
-        part = _launch(port, start_id)
-        if _answers(part, port):
-            return part, port
+        command = (sys.executable, "-m", "prefect", "server", "start")
+        if server.answers(processes.start(NAME, command, server.environment, server.folder)):
+            return server
         if is_free(port):
-            raise StackError(f"The local Prefect server ended while it started; its last words:\n{_tail()}")
+            raise Refusal(f"The local Prefect server ended while it started; its last words:\n{_tail()}")
         say(f"Port {port} was taken in the meantime")
-    raise StackError(
-        f"ports={ports} are all taken on {HOST}; end what listens there, or name others, "
+    raise Refusal(
+        f"ports={ports[0]}-{ports[-1]} are all taken on {HOST}; end what listens there, or name others, "
         "for example `--ports 5200-5299`"
     )
 
 
-def _candidates(ports: PortRange, preferred: int | None) -> Iterator[int]:
-    if preferred is not None and is_free(preferred):
-        yield preferred
-    yield from ports.free()
+def parse_ports(text: str) -> range:
+    """The ports that `4200-4299` or `4200` names, both ends included; raises Refusal for anything else."""
+    match = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", text.strip())
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 1 <= first <= last <= 65535:
+        raise Refusal(f"ports={text!r} is not a range of ports from 1 to 65535; write it as 4200-4299")
+    return range(first, last + 1)
 
 
-def _launch(port: int, start_id: str) -> Part:
-    command = (sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port))
-    surroundings = environment.of_our_server(api_url(port))
-    return processes.start(NAME, command, surroundings, locations.state(), start_id)
-
-
-def _answers(part: Part, port: int) -> bool:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        process = processes.find(part)
-        if process is None:
-            return False
-        if _listens(process, port) and is_healthy(api_url(port), is_ours=True):
-            return True
-        time.sleep(0.2)
-    raise StackError(
-        f"The local Prefect server does not answer after {START_SECONDS:.0f} s; its last words:\n{_tail()}"
-    )
+def is_free(port: int) -> bool:
+    """Whether a server could listen on that port of the loopback interface now."""
+    try:
+        socket.create_server((HOST, port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def _listens(process: psutil.Process, port: int) -> bool:
     """Whether it is this process that listens there, and not another clone's server."""
-    try:
+    with suppress(psutil.Error):
         connections = process.net_connections(kind="tcp4")
-    except psutil.AccessDenied:
-        return True
-    except psutil.Error:
-        return False
-    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in connections)
+        return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in connections)
+    return False
 
 
 def _tail(num_lines: int = 15) -> str:
-    log = state.log_path(NAME)
-    lines = log.read_text(errors="replace").rstrip().splitlines() if log.exists() else []
-    return "\n".join((*lines[-num_lines:], f"(all of it: {log})"))
+    log = processes.log_path(NAME)
+    return "\n".join((*log.read_text(errors="replace").rstrip().splitlines()[-num_lines:], f"(all of it: {log})"))

@@ -5,105 +5,87 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import httpx
 from prefect.client.schemas.objects import FlowRun
-from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.exceptions import PrefectException
 
 from flows import locations
 from flows.stack import deployments, runs, signals
-from flows.stack.deployments import Declaration
-from flows.stack.error import StackError
-from flows.stack.local import DEFAULT_POOLS, Say, Stack, down, speak, up
-from flows.stack.pools import Pools
-from flows.stack.ports import DEFAULT_PORTS, PortRange
+from flows.stack.local import DEFAULT_POOLS, down, up
+from flows.stack.server import Server
+from flows.stack.terminal import say
+from tasks.domain.refusal import Refusal
 
-FLOW = "benchmark"
 POLL_SECONDS = 2.0
 PATIENCE_SECONDS = 120.0
 """How long the API may be out of reach before waiting is given up."""
 
 
-def run_benchmark(
-    deployment: str = "full",
-    parameters: Sequence[str] = (),
-    *,
-    ports: PortRange | str = DEFAULT_PORTS,
-    pools: Pools = DEFAULT_POOLS,
-    say: Say = speak,
-) -> int:
+def run_benchmark(deployment: str = "full", parameters: Iterable[str] = ()) -> int:
     """Bring the stack up, run `benchmark/<deployment>` and watch it; the exit code.
 
     `parameters` are `NAME=JSON`, as `prefect deployment run --param` has them. The last two lines name the run's page
     and its report. If the run fails or a signal comes, it is cancelled, and the stack goes down if it was not up
-    before. Raises StackError where nothing could be started, and KeyboardInterrupt on a signal.
+    before. Raises Refusal where nothing could be started, and KeyboardInterrupt on a signal.
     """
-    declaration = deployments.load(deployments.default_file(), DEFAULT_POOLS)
-    _refuse_unknown(declaration, deployment, parameters)
-    say(declaration.description(f"{FLOW}/{deployment}"))
-    stack = up(ports=ports, pools=pools, say=say)
+    declared = deployments.load(DEFAULT_POOLS).by_name
+    name = f"benchmark/{deployment}"
+    if name not in declared:
+        known = [other.removeprefix("benchmark/") for other in declared if other.startswith("benchmark/")]
+        raise Refusal(f"deployment={deployment!r} is not known; use one of {', '.join(known)}")
+    given = _parse(parameters)
+    run_name = _text(given.get("run_name", f"{deployment}-{datetime.now():%Y%m%d-%H%M%S}"))
+    say(declared[name].get("description", name))
+    stack = up()
     watch = _Watch(
-        stack=stack, deployment=deployment, run_name=_run_name(deployment, parameters), parameters=parameters, say=say
+        server=stack.server, deployment=name, run_name=run_name, parameters={**given, "run_name": json.dumps(run_name)}
     )
-    code = 1
+    run = None
     try:
         with signals.interruptible():
-            code = watch.run()
+            run = watch.run()
     except (httpx.HTTPError, PrefectException) as error:
-        raise StackError(f"Prefect's API failed ({type(error).__name__}: {error}); see `stratbench status`") from error
+        raise Refusal(f"Prefect's API failed ({type(error).__name__}: {error}); see `stratbench status`") from error
     finally:
-        if code != 0:
+        is_good = run is not None and run.state is not None and run.state.is_completed()
+        if not is_good:
             with signals.uninterrupted():
                 watch.cancel()
                 if not stack.was_running:
-                    down(say=say)
-    if code == 0:
-        watch.say_result()
-    return code
+                    down()
+    if run is None or not is_good:
+        return 1
+    say("The stack stays up, so that the page below works; stop it with `stratbench down` (`make down`)")
+    say(f"{stack.ui_url}/runs/flow-run/{run.id}")
+    say(str(locations.reports() / run_name / "report.md"))
+    return 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Watch:
     """One submission and what became of it."""
 
-    stack: Stack
+    server: Server
     deployment: str
     run_name: str
-    parameters: Sequence[str]
-    say: Say
+    parameters: dict[str, str]
 
-    @property
-    def full_name(self) -> str:
-        """The deployment, as Prefect names it."""
-        return f"{FLOW}/{self.deployment}"
-
-    def run(self) -> int:
-        """Submit and watch until the run has ended; 0 if it ended well."""
-        given = [each for each in self.parameters if not each.startswith("run_name=")]
-        parameters = (f"run_name={json.dumps(self.run_name)}", *given)
-        command = ["prefect", "deployment", "run", self.full_name, "--watch", "--flow-run-name", self.run_name]
-        command += [word for parameter in parameters for word in ("--param", parameter)]
-        self.say(f"$ {shlex.join(command)}")
-        target = self.stack.target
-        code = subprocess.run(
-            [sys.executable, "-m", *command], env=target.environment, cwd=target.folder, check=False
-        ).returncode
-        last_answer, is_told = time.monotonic(), False
+    def run(self) -> FlowRun | None:
+        """Submit and watch; the run when it has ended, None where Prefect refused it, in its own words."""
+        given = [word for each in self.parameters.items() for word in ("--param", "=".join(each))]
+        self._call("deployment", "run", self.deployment, "--watch", "--flow-run-name", self.run_name, *given)
+        last_answer = time.monotonic()
         while True:
             try:
                 run = self._find()
+                if run is None or run.state is None or run.state.is_final():
+                    return run
+                self._call("flow-run", "watch", str(run.id))  # the stream of events that the command lives on was cut
                 last_answer = time.monotonic()
-                if run is None or run.state is None:
-                    return code  # refused, in Prefect's words
-                if run.state.is_final():
-                    return 0 if run.state.is_completed() else 1
-                if not is_told:  # the stream of events that Prefect's command lives on was cut
-                    self.say("The run goes on, but Prefect's command has stopped watching it; waiting on")
-                    is_told = True
             except (httpx.HTTPError, PrefectException):
                 if time.monotonic() - last_answer > PATIENCE_SECONDS:
                     raise
@@ -114,52 +96,36 @@ class _Watch:
         try:
             run = self._find()
             if run is not None and run.state is not None and not run.state.is_final():
-                self.say(f"Cancelling {run.name} (3 to 20 s)")
-                with self.stack.target.connected() as client:
+                say(f"Cancelling {run.name} (3 to 20 s)")
+                with self.server.connected() as client:
                     runs.cancel(client, [run.id])
         except (httpx.HTTPError, PrefectException) as error:
-            self.say(f"{self.run_name} could not be cancelled: {type(error).__name__}: {error}")
+            say(f"{self.run_name} could not be cancelled: {type(error).__name__}: {error}")
 
-    def say_result(self) -> None:
-        """Say how the stack is stopped, where the run's page is and, last, where the report is."""
-        run = self._find()
-        self.say("The stack stays up, so that the page below works; stop it with `stratbench down` (`make down`)")
-        self.say(f"{self.stack.ui_url}/runs/flow-run/{run.id if run else ''}")
-        self.say(str(report_path(self.run_name)))
+    def _call(self, *words: str) -> None:
+        say(f"$ {shlex.join(('prefect', *words))}")
+        command = (sys.executable, "-m", "prefect", *words)
+        subprocess.run(command, env=self.server.environment, cwd=self.server.folder, check=False)
 
     def _find(self) -> FlowRun | None:
-        with self.stack.target.connected() as client:
-            try:
-                deployment = client.read_deployment_by_name(self.full_name)
-            except ObjectNotFound:
-                return None
+        with self.server.connected() as client:
+            deployment = client.read_deployment_by_name(self.deployment)
             return runs.named(client, self.run_name, deployment.id)
 
 
-def report_path(run_name: str) -> Path:
-    """Where the report of a run of that name is."""
-    return locations.reports() / run_name / "report.md"
-
-
-def _refuse_unknown(declaration: Declaration, deployment: str, parameters: Sequence[str]) -> None:
-    known = declaration.names
-    if f"{FLOW}/{deployment}" not in known:
-        benchmarks = (name.removeprefix(f"{FLOW}/") for name in known if name.startswith(f"{FLOW}/"))
-        raise StackError(f"deployment={deployment!r} is not known; use one of {', '.join(benchmarks)}")
+def _parse(parameters: Iterable[str]) -> dict[str, str]:
+    found = {}
     for parameter in parameters:
-        name, sign, _ = parameter.partition("=")
+        name, sign, text = parameter.partition("=")
         if not (name and sign):
-            raise StackError(
-                f"parameter {parameter!r} is not understood; write it as NAME=JSON, for example num_epochs=1"
-            )
+            raise Refusal(f"parameter {parameter!r} is not understood; write it as NAME=JSON, for example num_epochs=1")
+        found[name] = text
+    return found
 
 
-def _run_name(deployment: str, parameters: Sequence[str]) -> str:
-    for parameter in parameters:
-        name, _, text = parameter.partition("=")
-        if name == "run_name":
-            try:
-                return str(json.loads(text))
-            except ValueError:
-                return text
-    return f"{deployment}-{datetime.now():%Y%m%d-%H%M%S}"
+def _text(value: str) -> str:
+    """What Prefect makes of a parameter's value: JSON, or the text itself."""
+    try:
+        return str(json.loads(value))
+    except ValueError:
+        return value

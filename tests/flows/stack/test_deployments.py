@@ -3,39 +3,40 @@ from pathlib import Path
 import pytest
 
 from flows.stack import deployments
-from flows.stack.error import StackError
 from flows.stack.pools import Pools
 from flows.stack.watching import run_benchmark
+from tasks.domain.refusal import Refusal
 from tests.flows.stack.conftest import SAMPLE
 
 
 def test_names_are_those_that_prefect_uses() -> None:
-    declaration = deployments.load(deployments.default_file(), Pools())
-    assert declaration.names == ("benchmark/full", "benchmark/smoke", "benchmark/nightly", "trial/gpu")
-    assert declaration.scheduled_names == ("benchmark/nightly",)
+    declared = deployments.load(Pools()).by_name
+    assert {"benchmark/full", "benchmark/smoke", "benchmark/nightly", "trial/gpu"} <= declared.keys()
+    assert [name for name, each in declared.items() if each.get("schedules")] == ["benchmark/nightly"]
 
 
 def test_other_pool_names_reach_every_deployment() -> None:
-    declaration = deployments.load(deployments.default_file(), Pools(benchmark="light", trial="a100"))
-    found = [each["work_pool"]["name"] for each in declaration.content["deployments"]]
-    assert found == ["light", "light", "light", "a100"]
+    declared = deployments.load(Pools(benchmark="light", trial="a100")).by_name
+    assert all(
+        each["work_pool"]["name"] == ("a100" if name == "trial/gpu" else "light") for name, each in declared.items()
+    )
 
 
 def test_digest_tells_declarations_apart() -> None:
     file = SAMPLE / "prefect.yaml"
-    assert deployments.load(file, Pools()).digest == deployments.load(file, Pools()).digest
-    assert deployments.load(file, Pools()).digest != deployments.load(file, Pools(trial="a100")).digest
+    assert deployments.load(Pools(), file).digest == deployments.load(Pools(), file).digest
+    assert deployments.load(Pools(), file).digest != deployments.load(Pools(trial="a100"), file).digest
 
 
 def test_missing_declaration_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(StackError, match=r"nowhere\.yaml cannot be read"):
-        deployments.load(tmp_path / "nowhere.yaml", Pools())
+    with pytest.raises(Refusal, match=r"nowhere\.yaml cannot be read"):
+        deployments.load(Pools(), tmp_path / "nowhere.yaml")
 
 
 @pytest.mark.parametrize(
     ("deployment", "parameter"), [("fulll", "num_epochs=1"), ("full", "num_epochs"), ("full", "=1")]
 )
 def test_nonsense_is_refused_before_anything_starts(root: Path, deployment: str, parameter: str) -> None:
-    with pytest.raises(StackError, match="full, smoke, nightly|NAME=JSON"):
+    with pytest.raises(Refusal, match="use one of full, smoke, .*nightly|NAME=JSON"):
         run_benchmark(deployment, [parameter])
     assert list(root.iterdir()) == []

@@ -17,7 +17,7 @@ USERS = {
 
 
 def test_our_server_takes_over_nothing_of_the_users_but_what_is_listed(root: Path) -> None:
-    ours = environment.of_our_server("http://127.0.0.1:4711/api", USERS)
+    ours = environment.of_our_server(4711, USERS)
     assert not {"PREFECT_PROFILE", "PREFECT_API_KEY", "PREFECT__FLOW_RUN_ID"} & ours.keys()
     assert ours["PREFECT_HOME"] == str(root / ".stratbench" / "prefect")
     assert ours["PREFECT_API_URL"] == "http://127.0.0.1:4711/api"
@@ -35,6 +35,6 @@ def test_users_server_is_reached_with_the_users_settings(root: Path) -> None:
 
 
 def test_python_is_this_interpreter_and_the_root_is_absolute(root: Path) -> None:
-    for made in (environment.of_our_server("http://127.0.0.1:1/api", USERS), environment.of_users_server("x", USERS)):
+    for made in (environment.of_our_server(1, USERS), environment.of_users_server("x", USERS)):
         assert made["PATH"] == f"{Path(sys.executable).parent}{os.pathsep}/bin"
         assert made["STRATBENCH_ROOT"] == str(root)

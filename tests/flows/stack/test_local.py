@@ -8,17 +8,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import psutil
 import pytest
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import StateType
 from prefect.states import Scheduled
 
-from flows.stack import deployments, limits, pools, processes, runs, state, watching
-from flows.stack.error import StackError
+from flows.stack import deployments, pools, processes, runs, state, watching
 from flows.stack.local import Stack, down, up
 from flows.stack.pools import Pools
 from flows.stack.status import status
+from tasks.domain.refusal import Refusal
 from tests.flows.stack.conftest import SAMPLE, isolate
 
 pytestmark = pytest.mark.stack
@@ -30,7 +29,7 @@ FILE = SAMPLE / "prefect.yaml"
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         isolate(monkeypatch, tmp_path_factory.mktemp("root"))
-        monkeypatch.setattr(deployments, "default_file", lambda: FILE)
+        monkeypatch.setattr(deployments, "FILE", FILE)
         try:
             yield up(ports=PORTS)
         finally:
@@ -43,22 +42,21 @@ def test_second_up_starts_nothing(stack: Stack) -> None:
     assert stack.started == ("server", "worker of benchmark", "worker of trial")
     assert not stack.was_running
     again = up(ports=PORTS)
-    assert (again.was_running, again.started, again.target) == (True, (), stack.target)
+    assert (again.was_running, again.started, again.server) == (True, (), stack.server)
     assert state.read() == before
 
 
-def test_status_says_what_runs_and_what_comes_next(stack: Stack) -> None:
-    said: list[str] = []
-    assert status(say=said.append)
-    text = "\n".join(said)
-    assert stack.target.api_url in text
+def test_status_says_what_runs_and_what_comes_next(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status()
+    text = capsys.readouterr().out
+    assert stack.server.api_url in text
     assert text.count("online") == 2
     assert "benchmark/nightly: 20" in text
 
 
 def test_cron_deployment_yields_scheduled_runs(stack: Stack) -> None:
     """With SQLAlchemy 2.1 it yields none, in silence."""
-    with stack.target.connected() as client:
+    with stack.server.connected() as client:
         nightly = client.read_deployment_by_name("benchmark/nightly")
         run = runs.next_scheduled(client, nightly.id)
         assert run is not None
@@ -78,7 +76,7 @@ def test_plain_command_in_the_root_is_run_by_this_interpreter(stack: Stack) -> N
 
 
 def test_benchmark_ends_with_its_page_and_its_report(stack: Stack, capfd: pytest.CaptureFixture[str]) -> None:
-    assert watching.run_benchmark("full", ["run_name=named"], ports=PORTS) == 0
+    assert watching.run_benchmark("full", ["run_name=named"]) == 0
     *_, hint, page, report = capfd.readouterr().out.rstrip().splitlines()
     assert "stratbench down" in hint
     assert page.startswith(f"{stack.ui_url}/runs/flow-run/")
@@ -88,68 +86,64 @@ def test_benchmark_ends_with_its_page_and_its_report(stack: Stack, capfd: pytest
 
 
 def test_failed_benchmark_leaves_a_stack_that_was_up_before(stack: Stack) -> None:
-    assert watching.run_benchmark("full", ["is_failing=true"], ports=PORTS) == 1
-    assert status(say=lambda _: None)
+    assert watching.run_benchmark("full", ["is_failing=true"]) == 1
+    assert status()
 
 
 def test_pool_that_is_not_ours_is_refused_and_left_alone(stack: Stack) -> None:
-    with stack.target.connected() as client:
+    with stack.server.connected() as client:
         client.create_work_pool(WorkPoolCreate(name="theirs", type="docker", concurrency_limit=3))
         before = client.read_work_pool("theirs")
-        with pytest.raises(StackError, match="'theirs' exists and is not ours"):
-            pools.ensure(client, Pools(trial="theirs"), lambda _: None)
+        with pytest.raises(Refusal, match="'theirs' exists and is not ours"):
+            pools.ensure(client, Pools(trial="theirs"))
         assert client.read_work_pool("theirs") == before
 
 
 def test_limits_admit_one_holder(stack: Stack) -> None:
-    with stack.target.connected() as client:
-        limits.ensure(client, lambda _: None)
+    with stack.server.connected() as client:
+        pools.ensure_limits(client)
         assert client.read_global_concurrency_limit_by_name("stratbench-sweep").limit == 1
         client.upsert_global_concurrency_limit_by_name("stratbench-sweep", 2)
-        with pytest.raises(StackError, match="limit=2"):
-            limits.ensure(client, lambda _: None)
+        with pytest.raises(Refusal, match="limit=2"):
+            pools.ensure_limits(client)
         client.upsert_global_concurrency_limit_by_name("stratbench-sweep", 1)
 
 
 def test_lost_worker_is_replaced_and_late_runs_are_not_caught_up(stack: Stack) -> None:
-    recorded = state.read()
-    assert recorded is not None
-    part = recorded.part("worker of benchmark")
-    assert part is not None
-    psutil.Process(part.pid).kill()
-    with stack.target.connected() as client:
+    processes.parts()["worker of benchmark"].kill()
+    with stack.server.connected() as client:
         deployment = client.read_deployment_by_name("benchmark/full").id
         late = Scheduled(scheduled_time=datetime.now(UTC) - timedelta(hours=2))
         run = client.create_flow_run_from_deployment(deployment, state=late)
-        assert not status(say=lambda _: None)
+        assert not status()
         assert up(ports=PORTS).started == ("worker of benchmark",)
         assert client.read_flow_run(run.id).state_type == StateType.CANCELLED
-    with pytest.raises(StackError, match="stratbench down"):
+    with pytest.raises(Refusal, match="stratbench down"):
         up(ports=PORTS, pools=Pools(trial="a100"))
 
 
 def test_failed_up_undoes_what_it_started_and_nothing_else(stack: Stack) -> None:
-    before = {process.pid for process in processes.marked()}
+    before = processes.marked().keys()
     broken = state.path().parent / "broken.yaml"
     broken.write_text(FILE.read_text().replace("stack_sample.trial", "stack_sample.nothing"))
-    with pytest.raises(StackError, match="`prefect deploy` ended"):
+    with pytest.raises(Refusal, match="`prefect deploy` ended"):
         up(ports=PORTS, prefect_file=broken)
-    assert {process.pid for process in processes.marked()} == before
-    assert status(say=lambda _: None)
+    assert processes.marked().keys() == before
+    assert status()
 
 
 def test_down_ends_a_running_benchmark_and_leaves_no_process(stack: Stack) -> None:
     """The last test of this module: what follows has no stack."""
-    with stack.target.connected() as client:
+    with stack.server.connected() as client:
         deployment = client.read_deployment_by_name("benchmark/full").id
         run = client.create_flow_run_from_deployment(deployment, parameters={"seconds": 600})
         while client.read_flow_run(run.id).state_type != StateType.RUNNING:
             time.sleep(0.2)
     family = processes.marked()
-    assert processes.flow_runs(family) == {run.id}
+    assert processes.flow_runs() == {run.id}
     assert down()
-    assert processes.marked() == []
-    assert not any(process.is_running() for process in family)
+    assert processes.marked() == {}
+    assert not any(processes.is_alive(process) for process in family)
     assert state.read() is None
     assert not (state.path().parents[1] / "prefect.toml").exists()
     assert not down()

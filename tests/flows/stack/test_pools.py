@@ -1,8 +1,8 @@
 import pytest
 from prefect.client.schemas.objects import WorkPool
 
-from flows.stack.error import StackError
 from flows.stack.pools import MARK, Pools, specs
+from tasks.domain.refusal import Refusal
 
 BENCHMARK, TRIAL = specs(Pools())
 
@@ -19,21 +19,23 @@ def test_pool_as_we_create_it_is_accepted() -> None:
 
 @pytest.mark.parametrize("description", [None, "", "the team's GPUs"])
 def test_pool_that_is_not_ours_is_refused_with_a_way_out(description: str | None) -> None:
-    with pytest.raises(StackError, match="'gpu' exists and is not ours.*--gpu-pool"):
+    with pytest.raises(Refusal, match="'gpu' exists and is not ours.*--gpu-pool"):
         TRIAL.refuse(pool(description=description))
 
 
 def test_difference_of_our_pool_is_named() -> None:
-    with pytest.raises(StackError, match="concurrency_limit=4, stratbench needs concurrency_limit=1"):
+    with pytest.raises(Refusal, match="concurrency_limit=4, stratbench needs concurrency_limit=1"):
         TRIAL.refuse(pool(limit=4))
-    with pytest.raises(StackError, match="type=docker, stratbench needs type=process"):
+    with pytest.raises(Refusal, match="type=docker, stratbench needs type=process"):
         TRIAL.refuse(pool(kind="docker"))
-    with pytest.raises(StackError, match="is_paused=True"):
+    with pytest.raises(Refusal, match="is_paused=True"):
         TRIAL.refuse(pool(paused=True))
-    with pytest.raises(StackError, match="concurrency_limit=1, stratbench needs concurrency_limit=None"):
+    with pytest.raises(Refusal, match="concurrency_limit=1, stratbench needs concurrency_limit=None"):
         BENCHMARK.refuse(pool(limit=1))
 
 
 def test_one_pool_for_both_is_refused() -> None:
-    with pytest.raises(StackError, match="use two names"):
+    with pytest.raises(Refusal, match="use two names"):
         Pools(benchmark="gpu")
+    with pytest.raises(Refusal, match="pool=' ' and gpu_pool='gpu'"):
+        Pools(benchmark=" ")

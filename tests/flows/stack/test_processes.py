@@ -9,70 +9,61 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.stack import processes, signals, state
-from flows.stack.state import Part
+from flows.stack import processes, signals
 
 PARENT = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', sys.argv[1]]); time.sleep(60)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+SLEEP = "import time; time.sleep(60)"
 
 
-def start(*words: str, name: str = "server", start_id: str = "first") -> Part:
+def start(*words: str, part: str = "server", **environment: str) -> psutil.Process:
     with signals.interruptible():
-        return processes.start(name, (sys.executable, *words), dict(os.environ), Path("/"), start_id)
+        return processes.start(part, (sys.executable, *words), {**os.environ, **environment}, Path("/"))
 
 
-def test_recycled_pid_is_nobody_of_ours(root: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as stranger:
+def said() -> str:
+    return processes.log_path("server").read_text()
+
+
+def test_process_of_another_root_is_nobody_of_ours(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = start("-c", SLEEP)
+    with subprocess.Popen([sys.executable, "-c", SLEEP]) as stranger:
         try:
-            created = psutil.Process(stranger.pid).create_time()
-            assert processes.find(Part(name="server", pid=stranger.pid, create_time=created, start="first")) is None
-            assert processes.marked() == []
+            assert list(processes.marked()) == [ours]
+            with monkeypatch.context() as elsewhere:
+                elsewhere.setenv("STRATBENCH_ROOT", str(root / "other"))
+                assert processes.marked() == {}
         finally:
             stranger.kill()
 
 
-def test_own_process_is_found_although_the_clock_was_set(root: Path) -> None:
-    part = start("-c", "import time; time.sleep(60)")
-    moved = Part(name=part.name, pid=part.pid, create_time=part.create_time - 7200, start=part.start)
-    assert processes.find(moved) == psutil.Process(part.pid)
-    other = Part(name=part.name, pid=part.pid, create_time=part.create_time, start="second")
-    assert processes.find(other) is None
-
-
-def test_create_time_decides_where_the_environment_is_not_readable(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(process: psutil.Process) -> dict[str, str]:
-        raise psutil.AccessDenied(process.pid)
-
-    monkeypatch.setattr(psutil.Process, "environ", refuse)
-    created = psutil.Process().create_time()
-    assert processes.find(Part(name="server", pid=os.getpid(), create_time=created, start="x"))
-    assert processes.find(Part(name="server", pid=os.getpid(), create_time=created - 60, start="x")) is None
-    monkeypatch.undo()
-
-
-def test_ended_process_is_not_found(root: Path) -> None:
-    part = start("-c", "")
-    wait_until(lambda: processes.find(part) is None)
+def test_parts_are_told_from_what_they_start_and_from_what_has_ended(root: Path) -> None:
+    worker = start("-c", PARENT, DEAF, part="worker of trial")
+    run = start("-c", SLEEP, part="worker of trial", PREFECT__FLOW_RUN_ID="00000000-0000-0000-0000-000000000001")
+    ended = start("-c", "")
+    wait_until(lambda: len(processes.marked()) == 3 and not processes.is_alive(ended))
+    assert processes.parts() == {"worker of trial": worker}
+    assert [str(each) for each in processes.flow_runs()] == [run.environ()["PREFECT__FLOW_RUN_ID"]]
+    assert processes.is_alive(worker)
 
 
 def test_stop_ends_the_children_and_those_who_do_not_listen(root: Path) -> None:
-    part = start("-c", PARENT, DEAF)
-    wait_until(lambda: "deaf" in state.log_path("server").read_text())
-    process = processes.find(part)
-    assert process is not None
+    process = start("-c", PARENT, DEAF)
+    wait_until(lambda: "deaf" in said())
     tree = [process, *process.children(recursive=True)]
     assert len(tree) == 2
     processes.stop([process], seconds=0.5)
-    assert not any(each.is_running() for each in tree)
+    assert not any(processes.is_alive(each) for each in tree)
 
 
-def test_sweep_finds_orphans_by_their_marks_and_only_of_that_start(root: Path) -> None:
-    orphan, other = start("-c", PARENT, DEAF), start("-c", "import time; time.sleep(60)", start_id="second")
-    wait_until(lambda: len(processes.marked()) == 3)
-    os.kill(orphan.pid, signal.SIGKILL)
-    wait_until(lambda: len(processes.marked("first")) == 1)
-    processes.sweep("first")
-    assert [process.pid for process in processes.marked()] == [other.pid]
+def test_sweep_ends_orphans_by_their_marks(root: Path) -> None:
+    parent = start("-c", PARENT, DEAF)
+    wait_until(lambda: len(processes.marked()) == 2)
+    os.kill(parent.pid, signal.SIGKILL)
+    wait_until(lambda: len(processes.marked()) == 1)
+    assert processes.parts() == {}
+    processes.sweep()
+    assert processes.marked() == {}
 
 
 def test_started_process_has_default_signals_although_a_script_ignored_them(root: Path) -> None:
@@ -81,7 +72,7 @@ def test_started_process_has_default_signals_although_a_script_ignored_them(root
         start("-c", "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler, flush=True)")
     finally:
         signal.signal(signal.SIGINT, before)
-    wait_until(lambda: state.log_path("server").read_text() == "True\n")
+    wait_until(lambda: said() == "True\n")
 
 
 def test_signal_interrupts_once_and_not_the_stopping() -> None:

@@ -1,0 +1,5 @@
+"""What the local stack says while it works."""
+
+from functools import partial
+
+say = partial(print, flush=True)
