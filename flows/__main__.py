@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 from datetime import datetime
+from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
@@ -13,13 +14,22 @@ from flows import locations
 from flows.names import BENCHMARK_POOL, TRIAL_POOL
 from tasks.domain.device import DeviceType
 from tasks.domain.exit_code import ExitCode
-from tasks.domain.loop import Loop, Precision
+from tasks.domain.loop import Loop
 from tasks.domain.model import Model
+from tasks.domain.precision import Precision
+from tasks.domain.reduction import Reduction
 from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep, parse_choice
 
 DEFAULTS = Sweep()
+
+
+class Switch(StrEnum):
+    """Off or on, as an option names it."""
+
+    OFF = "off"
+    ON = "on"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -152,8 +162,12 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--dataset", default=d.dataset, help="mnist, fashion_mnist, an IDX folder or an .npz file")
     run.add_argument("--max-train-examples", type=int, default=None, help="train on the first so many only")
     run.add_argument("--model", default=d.model, help=f"of {', '.join(Model)}")
-    run.add_argument("--loop", default=d.loop, help=f"of {', '.join(Loop)}")
-    run.add_argument("--precision", default=d.precision, help=f"of {', '.join(Precision)}")
+    run.add_argument("--loop", nargs="+", action="extend", help=f"of {', '.join(Loop)} (default: fused)")
+    run.add_argument("--precision", nargs="+", action="extend", help=f"of {', '.join(Precision)} (default: float32)")
+    run.add_argument("--xla", nargs="+", action="extend", help="of off, on: compile by XLA (default: off)")
+    run.add_argument("--reduction", nargs="+", action="extend", help=f"of {', '.join(Reduction)} (default: auto)")
+    run.add_argument("--steps-per-call", nargs="+", type=int, action="extend", help="default: 32 if fused, else 1")
+    run.add_argument("--skip-unsupported", action="store_true", help="leave out what cannot work, do not refuse it")
     run.add_argument("--tf32", action="store_true", help="TensorFloat-32 in float32 products (GPUs)")
     run.add_argument("--learning-rate", type=float, default=d.learning_rate, help="default: %(default)s")
     run.add_argument("--target-accuracy", type=float, default=d.target_accuracy, help="default: %(default)s")
@@ -178,8 +192,12 @@ def _sweep(arguments: argparse.Namespace) -> Sweep:
         dataset=locations.dataset(arguments.dataset),
         max_train_examples=arguments.max_train_examples,
         model=parse_choice(Model, arguments.model, "model"),
-        loop=parse_choice(Loop, arguments.loop, "loop"),
-        precision=parse_choice(Precision, arguments.precision, "precision"),
+        loops=tuple(parse_choice(Loop, text, "loop") for text in arguments.loop or d.loops),
+        precisions=tuple(parse_choice(Precision, text, "precision") for text in arguments.precision or d.precisions),
+        xla=tuple(parse_choice(Switch, text, "xla") is Switch.ON for text in arguments.xla or (Switch.OFF,)),
+        reductions=tuple(parse_choice(Reduction, text, "reduction") for text in arguments.reduction or d.reductions),
+        steps_per_call=tuple(arguments.steps_per_call) if arguments.steps_per_call else None,
+        skip_unsupported=arguments.skip_unsupported,
         is_tf32_enabled=arguments.tf32,
         learning_rate=arguments.learning_rate,
         target_accuracy=arguments.target_accuracy,

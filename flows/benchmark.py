@@ -20,11 +20,13 @@ from flows.fan_out import run_trials, say_who_is_running
 from flows.names import SWEEP_LIMIT
 from flows.opening import OpenRun, open_run
 from flows.progress import begin_progress
+from tasks.analysis.analysis import analyze
 from tasks.data.task import prepare_dataset
 from tasks.domain.device import DeviceType
-from tasks.domain.loop import Loop, Precision
+from tasks.domain.loop import Loop
 from tasks.domain.model import Model
-from tasks.domain.outcome import Status
+from tasks.domain.precision import Precision
+from tasks.domain.reduction import Reduction
 from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
@@ -68,8 +70,12 @@ async def benchmark(
     dataset: str = DEFAULTS.dataset,
     max_train_examples: Count | None = DEFAULTS.max_train_examples,
     model: Model = DEFAULTS.model,
-    loop: Loop = DEFAULTS.loop,
-    precision: Precision = DEFAULTS.precision,
+    loops: Annotated[tuple[Loop, ...], Field(min_length=1)] = DEFAULTS.loops,
+    precisions: Annotated[tuple[Precision, ...], Field(min_length=1)] = DEFAULTS.precisions,
+    xla: Annotated[tuple[bool, ...], Field(min_length=1)] = DEFAULTS.xla,
+    reductions: Annotated[tuple[Reduction, ...], Field(min_length=1)] = DEFAULTS.reductions,
+    steps_per_call: tuple[Count, ...] | None = DEFAULTS.steps_per_call,
+    skip_unsupported: bool = DEFAULTS.skip_unsupported,
     is_tf32_enabled: bool = DEFAULTS.is_tf32_enabled,
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = DEFAULTS.learning_rate,
     target_accuracy: Annotated[float, Field(gt=0, lt=1)] = DEFAULTS.target_accuracy,
@@ -90,8 +96,12 @@ async def benchmark(
         dataset: `mnist`, `fashion_mnist`, or a path to a folder of IDX files or to an `.npz` file.
         max_train_examples: train on the first so many examples only; empty: all.
         model: what is trained.
-        loop: how the training steps are driven.
-        precision: the type in which the model computes.
+        loops: how the training steps are driven.
+        precisions: the types in which the model computes.
+        xla: whether XLA compiles each replica's computation.
+        reductions: how replicas add up their gradients; each for the strategies that know it.
+        steps_per_call: optimizer steps in one call of the compiled loop; empty: 32 under the fused loop, else 1.
+        skip_unsupported: leave out combinations that cannot work instead of refusing them.
         is_tf32_enabled: TensorFloat-32 in float32 products; affects GPUs only.
         learning_rate: Adam's step size.
         target_accuracy: test accuracy whose first reaching is the time to accuracy.
@@ -114,8 +124,12 @@ async def benchmark(
             dataset=locations.dataset(dataset),
             max_train_examples=max_train_examples,
             model=model,
-            loop=loop,
-            precision=precision,
+            loops=loops,
+            precisions=precisions,
+            xla=xla,
+            reductions=reductions,
+            steps_per_call=steps_per_call,
+            skip_unsupported=skip_unsupported,
             is_tf32_enabled=is_tf32_enabled,
             learning_rate=learning_rate,
             target_accuracy=target_accuracy,
@@ -152,8 +166,7 @@ async def _measure(opened: OpenRun) -> None:
 
 
 def _final_state(opened: OpenRun, report: str) -> State:
-    statuses = opened.folder.read().trials.column("status").to_pylist()
-    num_valid, num_planned = statuses.count(Status.VALID), opened.run.num_planned_trials
+    num_valid, num_planned = analyze(opened.run, opened.folder.read()).coverage.valid, opened.run.num_planned_trials
     message = f"{num_valid} of {num_planned} trials valid; report: {report}"
     if num_valid == 0:
         return Failed(message=message)

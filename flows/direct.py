@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from flows.opening import OpenRun, open_run
+from tasks.analysis.analysis import analyze
 from tasks.data.preparation import prepare
 from tasks.domain.exit_code import ExitCode, worst
-from tasks.domain.outcome import Status
 from tasks.domain.sweep import Sweep
 from tasks.planning.planner import Finished, next_trials
 from tasks.reporting.report import write_report
@@ -18,8 +18,6 @@ from tasks.results.record import summarize
 from tasks.results.run import Run
 from tasks.results.store import Tables
 from tasks.training.measurement import measure_trial
-
-EXIT_CODES = {Status.VALID: ExitCode.OK, Status.INVALID: ExitCode.INVALID, Status.FAILED: ExitCode.FAILED}
 
 
 class _Console(Console):
@@ -68,9 +66,13 @@ def run_sweep(sweep: Sweep, *, run_name: str, command: str, places: Places, may_
 
 def judge(run: Run, tables: Tables) -> ExitCode:
     """The worst that the run's records say; a planned trial without a record is not measured."""
-    statuses = tables.trials.column("status").to_pylist()
-    is_short = len(statuses) < run.num_planned_trials
-    return worst([EXIT_CODES[Status(status)] for status in statuses] + [ExitCode.NOT_MEASURED] * is_short)
+    coverage = analyze(run, tables).coverage
+    shortfalls = {
+        ExitCode.INVALID: coverage.invalid,
+        ExitCode.FAILED: coverage.failed,
+        ExitCode.NOT_MEASURED: coverage.missing,
+    }
+    return worst([ExitCode.OK, *(code for code, count in shortfalls.items() if count)])
 
 
 def _measure(opened: OpenRun, say: Callable[..., None], advance: Callable[[], None]) -> None:

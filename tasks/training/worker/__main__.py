@@ -43,7 +43,7 @@ def main(path: str) -> int:
         protocol.write_document(found, protocol.error_path(directory, request.rank))
         return 1
     protocol.write_document(outcome, protocol.outcome_path(directory, request.rank))
-    leave(directory, request.trial.num_workers)
+    return leave(directory, request.trial.num_workers)
 
 
 def leave(directory: Path, num_workers: int) -> NoReturn:

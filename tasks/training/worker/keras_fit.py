@@ -38,11 +38,22 @@ class KerasFitEngine:
 
     def probe(self, order: Order, steps: Sequence[int]) -> Iterator[tuple[float, Gradient]]:
         """See `Engine.probe`."""
-        with probing(self._model.optimizer, self._strategy) as take_gradient:
-            for step in steps:
-                ids = steps_of(order, [step], self._trial.global_batch_size)
-                loss_sum, _ = self._fit(ids)
-                yield loss_sum, take_gradient()
+        model, batch = self._model, self._trial.global_batch_size
+        with probing(model.optimizer, self._strategy) as take_gradient:
+            found: list[tuple[float, Gradient]] = []
+
+            def on_step_end(_: int, logs: dict[str, float]) -> None:
+                found.append((float(logs["loss"]) * self._trial.examples_of(steps[len(found)]), take_gradient()))
+                model.reset_metrics()
+
+            model.steps_per_execution = 1
+            self._fit(steps_of(order, steps, batch), keras.callbacks.LambdaCallback(on_train_batch_end=on_step_end))
+            if self._trial.steps_per_call > 1:
+                model.steps_per_execution = self._trial.steps_per_call
+                model.make_train_function(force=True)
+                self._fit(steps_of(order, steps, batch))
+                take_gradient()
+        yield from found
 
     def train_epoch(self, order: Order, on_window: OnWindow) -> None:
         """See `Engine.train_epoch`; the whole epoch is one window, because `fit` reads nothing back before."""
@@ -52,8 +63,10 @@ class KerasFitEngine:
         """See `Engine.local_weights`."""
         return local_vectors(self._network.layers.trainable_variables, self._strategy)
 
-    def _fit(self, order: Order) -> tuple[float, float]:
-        history = self._model.fit(self._pipeline.batches(order), verbose=0).history
+    def _fit(self, order: Order, *callbacks: keras.callbacks.Callback) -> tuple[float, float]:
+        """`fit` over these ids; sums of loss and of correct answers."""
+        batches = self._pipeline.batches(order)
+        history = self._model.fit(batches, shuffle=False, verbose=0, callbacks=[*callbacks]).history
         return history["loss"][0] * len(order), history["accuracy"][0] * len(order)
 
 

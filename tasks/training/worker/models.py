@@ -51,6 +51,7 @@ def build_network(
 ) -> Network:
     """The model with initial weights drawn from `seed`."""
     keras.utils.set_random_seed(seed)
+    keras.config.set_floatx(precision.weight_type)
     keras.config.set_dtype_policy(precision.value)
     match model:
         case Model.REFERENCE_CNN:

@@ -102,7 +102,12 @@ def _probe(engine: Engine, trial: Trial, on_compiled: Callable[[], object]) -> I
     order = example_order(trial.seed, 1, trial.num_train_examples)
     steps = [*range(1, min(NUM_PROBED_STEPS, trial.steps_per_epoch)), trial.steps_per_epoch]
     vectors = None
-    for step, (loss_sum, gradient) in zip(steps, engine.probe(order, steps), strict=True):
+    for number, (loss_sum, gradient) in enumerate(engine.probe(order, steps)):
+        if number == len(steps):
+            raise BrokenCheckError(
+                InvalidReason.EXAMPLES_NOT_CONSERVED, f"the loop makes more than {len(steps)} steps of {len(steps)}"
+            )
+        step = steps[number]
         if vectors is None:
             on_compiled()
             vectors = np.random.default_rng(PROJECTION_SEED).standard_normal((NUM_PROJECTIONS, len(gradient)))
