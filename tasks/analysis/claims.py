@@ -1,15 +1,17 @@
 """Claims: what a run's data say about each conclusion of the original report."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
 import pandas as pd
 
-from tasks.analysis.frames import PLACE, Frames, by_strategy
+from tasks.analysis.frames import Frames, values_at
 from tasks.analysis.pairs import MIN_ACCURACY_BLOCKS, MIN_VERDICT_BLOCKS
+from tasks.analysis.points import default_cells
 from tasks.analysis.published import ClaimName, Published
 from tasks.analysis.summary import Summary, summarize
+from tasks.domain.cell import Cell
 from tasks.domain.dataset import NamedDataset
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
@@ -115,7 +117,7 @@ class Claim:
 
 
 def judge_claims(sweep: Sweep, frames: Frames, published: Published) -> tuple[Claim, ...]:
-    """Every claim, in the order of its name's declaration."""
+    """Every claim, in the order of its name's declaration, on the trials of `default_cells` alone."""
     workers = [setup.total_seconds for setup in published.setups if setup.strategy is WORKERS]
     others = [setup.total_seconds for setup in published.setups if setup.strategy is not WORKERS]
     own = {
@@ -166,11 +168,10 @@ def _obstacle(rule: Rule | None, sweep: Sweep, evidence: tuple[Evidence, ...], p
 
 def _see(measure: Measure, strategy: Strategy, sweep: Sweep, frames: Frames) -> list[Evidence]:
     """The measure's values at each batch size, one a block, where there are any."""
-    values = _values(measure, strategy, frames)
-    found: dict[int | None, Summary | None] = {None: summarize(values.groupby("block").mean())}
-    if measure is not Measure.ACCURACY_DIFFERENCE:
-        at = values.index.get_level_values("global_batch_size")
-        found = {batch: summarize(values[at == batch]) for batch in sweep.global_batch_sizes}
+    values = {cell.global_batch_size: _values(measure, cell, frames) for cell in default_cells(sweep, strategy)}
+    found: dict[int | None, Summary | None] = {batch: summarize(rows) for batch, rows in values.items()}
+    if measure is Measure.ACCURACY_DIFFERENCE and values:
+        found = {None: summarize(pd.concat(list(values.values())).groupby("block").mean())}
     return [
         Evidence(strategy=strategy, measure=measure, global_batch_size=batch, value=value)
         for batch, value in found.items()
@@ -178,23 +179,22 @@ def _see(measure: Measure, strategy: Strategy, sweep: Sweep, frames: Frames) -> 
     ]
 
 
-def _values(measure: Measure, strategy: Strategy, frames: Frames) -> "pd.Series[float]":
-    """The measure by batch size, block and machine."""
+def _values(measure: Measure, cell: Cell, frames: Frames) -> "pd.Series[float]":
+    """The measure by block and machine."""
+    single = replace(cell, strategy=ONE, reduction=None)
     match measure:
         case Measure.SPEEDUP | Measure.TARGET_SPEEDUP:
             column = "training_seconds" if measure is Measure.SPEEDUP else "seconds_to_target"
-            seconds = by_strategy(frames.valid, column)
-            return seconds[ONE] / seconds[strategy]
+            return values_at(frames.valid, single, column) / values_at(frames.valid, cell, column)
         case Measure.EFFICIENCY:
-            return by_strategy(frames.valid, "efficiency")[strategy]
+            return values_at(frames.valid, cell, "efficiency")
         case Measure.ACCURACY:
             early = frames.epochs[frames.epochs["epoch"] <= CLAIMED_EPOCHS]
-            return by_strategy(early, "test_accuracy", ["epoch"])[strategy].groupby(PLACE).max()
+            return values_at(early, cell, "test_accuracy").groupby(level=[0, 1]).max()
         case Measure.ACCURACY_DIFFERENCE:
-            accuracies = by_strategy(frames.valid, "test_accuracy")
-            return accuracies[strategy] - accuracies[ONE]
+            return values_at(frames.valid, cell, "test_accuracy") - values_at(frames.valid, single, "test_accuracy")
         case Measure.EPOCH_DIFFERENCE:
-            epochs = by_strategy(frames.epochs, "test_accuracy", ["epoch"])
-            return (epochs[strategy] - epochs[ONE]).groupby(PLACE).mean()
+            own, other = (values_at(frames.epochs, c, "test_accuracy", ["epoch"]) for c in (cell, single))
+            return (own - other).groupby(level=[0, 1]).mean()
         case _:
             assert_never(measure)

@@ -6,8 +6,8 @@ from itertools import product
 from typing import Any
 
 from tasks.analysis.frames import Frames
+from tasks.domain.cell import Cell
 from tasks.domain.outcome import Status
-from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role
 from tasks.results.run import Run
@@ -33,8 +33,7 @@ class RunState(StrEnum):
 class Problem:
     """One planned trial without a number."""
 
-    strategy: Strategy
-    global_batch_size: int
+    cell: Cell
     block: int
     role: Role
     shortfall: str
@@ -70,24 +69,22 @@ class Coverage:
 def build_coverage(run: Run, frames: Frames) -> Coverage:
     """What was planned, what of it is valid, and why the rest is not."""
     counts = {str(status): int(number) for status, number in frames.trials["status"].value_counts().items()}
-    names = ["block", "global_batch_size", "strategy", "role"]
+    names = ["block", "cell", "role"]
     trials = frames.trials[[*names, "status", *TEXTS.values()]]
     records = {tuple(row[name] for name in names): row for row in trials.to_dict("records")}
     sweep = run.sweep
-    blocks = range(1, sweep.num_blocks + 1)
-    planned = product(blocks, sweep.global_batch_sizes, sweep.strategies, [Role.MEASURED])
+    planned = product(range(1, sweep.num_blocks + 1), sweep.cells, [Role.MEASURED])
     nothing: dict[Any, Any] = {"status": MISSING}
     problems = [
         Problem(
-            strategy=Strategy(strategy),
-            global_batch_size=int(batch),
+            cell=cell,
             block=int(block),
             role=Role(role),
             shortfall=row["status"],
             **{name: row[column] for name, column in TEXTS.items() if isinstance(row.get(column), str)},
         )
-        for block, batch, strategy, role in dict.fromkeys([*records, *planned])
-        if (row := records.get((block, batch, strategy, role), nothing))["status"] != Status.VALID
+        for block, cell, role in dict.fromkeys([*records, *planned])
+        if (row := records.get((block, cell, role), nothing))["status"] != Status.VALID
     ]
     return Coverage(
         planned=run.num_planned_trials,
@@ -103,8 +100,7 @@ TEXTS = {"reason": "reason", "message": "message", "phase": "failed_phase"}
 """Columns of a problem's texts, where pandas holds a null of some kind if there is none."""
 
 
-def _place(sweep: Sweep, problem: Problem) -> tuple[int, int, int]:
-    """Sorts problems by block, batch size and strategy; batch sizes that only baselines have come last."""
-    batches, batch = sweep.global_batch_sizes, problem.global_batch_size
-    place = batches.index(batch) if batch in batches else len(batches) + batch
-    return problem.block, place, (*sweep.strategies, problem.strategy).index(problem.strategy)
+def _place(sweep: Sweep, problem: Problem) -> tuple[int, int]:
+    """Sorts problems by block, then as the grid; cells that only baselines have come last, by batch size."""
+    cells, cell = sweep.cells, problem.cell
+    return problem.block, cells.index(cell) if cell in cells else len(cells) + cell.global_batch_size

@@ -1,17 +1,23 @@
 """Frames: the tables of results as pandas sees them, valid trials apart and with what follows from their columns."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import pandas as pd
+from pydantic import TypeAdapter
 
+from tasks.analysis.equivalence import Equivalence, check_equivalence
 from tasks.domain import metrics
+from tasks.domain.cell import Cell, Setting
 from tasks.domain.outcome import Status
 from tasks.domain.strategy import Strategy
+from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role
 from tasks.results.store import Tables
 
-PLACE = ["global_batch_size", "block", "machine_fingerprint"]
+SETTING = [field.name for field in fields(Setting)]
+"""The columns of a trial's setting."""
+PLACE = ["global_batch_size", "block", "machine_fingerprint", *SETTING]
 """What two trials must have in common to be compared."""
 
 
@@ -20,34 +26,41 @@ class Frames:
     """All trials, and the valid ones with their epochs and steps: nothing else enters a number."""
 
     trials: pd.DataFrame
-    """By block, then in the order of their start."""
+    """By block, then in the order of their start, each with its `cell`; a trial whose gradients disagree with those of
+    its block's one-device trial is invalid here."""
     valid: pd.DataFrame
     """The valid trials in the same order, with these columns beside the table's: `seconds_per_epoch`;
     `seconds_to_target` and `epochs_to_target`, null where the target accuracy was not reached; `speedup` against the
     one-device trial of the same `PLACE` and `efficiency`, speed-up / replicas (strong scaling), null without one."""
     epochs: pd.DataFrame
-    """By trial, with `elapsed_seconds` of training, the trial's `PLACE`, `strategy` and `role`."""
+    """By trial, with `elapsed_seconds` of training, the trial's `cell`, `block`, `machine_fingerprint` and `role`."""
     steps: pd.DataFrame
     """Windows of steps with `step_seconds`, their mean step."""
+    equivalence: Equivalence
 
 
-def build_frames(tables: Tables, target_accuracy: float) -> Frames:
+def build_frames(tables: Tables, sweep: Sweep) -> Frames:
     """The tables as frames; epochs and steps of valid trials only."""
-    trials = tables.trials.to_pandas().sort_values(["block", "started_at", "trial_key"], kind="stable")
+    trials, rows = tables.trials.to_pandas(), tables.trials.to_pylist()  # where Arrow's null is None
+    cells = TypeAdapter(list[Cell]).validate_python([row | {"setting": row} for row in rows])
+    trials["cell"] = pd.Series(cells, dtype=object)
+    trials = trials.sort_values(["block", "started_at", "trial_key"], kind="stable")
+    equivalence = check_equivalence(trials, tables.gradients.to_pandas(), sweep)
+    trials = equivalence.applied_to(trials)
     valid = trials[trials["status"] == Status.VALID].reset_index(drop=True)
-    epochs = tables.epochs.to_pandas().merge(valid[["trial_key", *PLACE, "strategy", "role"]], on="trial_key")
+    of_trial = valid[["trial_key", "cell", "block", "machine_fingerprint", "role"]]
+    epochs = tables.epochs.to_pandas().merge(of_trial, on="trial_key")
     epochs = epochs.sort_values(["trial_key", "epoch"], kind="stable")
     by_trial = epochs.groupby("trial_key")
     epochs["elapsed_seconds"] = by_trial["training_seconds"].cumsum()
     steps = tables.steps.to_pandas()
     steps["step_seconds"] = steps["seconds"] / steps["num_steps"]
+    target = sweep.target_accuracy
     seconds_to = {
-        key: metrics.time_to_accuracy(
-            zip(rows["training_seconds"], rows["test_accuracy"], strict=True), target_accuracy
-        )
+        key: metrics.time_to_accuracy(zip(rows["training_seconds"], rows["test_accuracy"], strict=True), target)
         for key, rows in by_trial
     }
-    epochs_to = epochs[epochs["test_accuracy"] >= target_accuracy].groupby("trial_key")["epoch"].first()
+    epochs_to = epochs[epochs["test_accuracy"] >= target].groupby("trial_key")["epoch"].first()
     valid["seconds_per_epoch"] = valid["training_seconds"] / valid["num_epochs"]
     valid["seconds_to_target"] = valid["trial_key"].map(seconds_to).astype(float)
     valid["epochs_to_target"] = valid["trial_key"].map(epochs_to.to_dict()).astype(float)
@@ -57,10 +70,10 @@ def build_frames(tables: Tables, target_accuracy: float) -> Frames:
     valid = valid.merge(single, how="left", on=PLACE, suffixes=("", "_of_single"))
     valid["speedup"] = valid.pop("training_seconds_of_single").where(~is_single) / valid["training_seconds"]
     valid["efficiency"] = valid["speedup"] / valid["num_replicas"]
-    return Frames(trials, valid, epochs, steps[steps["trial_key"].isin(valid["trial_key"])])
+    return Frames(trials, valid, epochs, steps[steps["trial_key"].isin(valid["trial_key"])], equivalence)
 
 
-def by_strategy(rows: pd.DataFrame, column: str, more: Sequence[str] = ()) -> pd.DataFrame:
-    """`column` of measured trials: one column a strategy, one row for each `PLACE` (and `more`), by batch and block."""
-    table = rows[rows["role"] == Role.MEASURED].set_index([*PLACE, *more, "strategy"])[column].astype(float)
-    return table.unstack("strategy").reindex(columns=[str(strategy) for strategy in Strategy])
+def values_at(rows: pd.DataFrame, cell: Cell, column: str, more: Sequence[str] = ()) -> "pd.Series[float]":
+    """`column` of the cell's measured trials by block and machine (and `more`): what aligns may be compared."""
+    found = rows[(rows["cell"] == cell) & (rows["role"] == Role.MEASURED)]
+    return found.set_index(["block", "machine_fingerprint", *more])[column].astype(float)

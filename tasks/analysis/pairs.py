@@ -1,10 +1,14 @@
-"""Pairs: two strategies at one batch size, compared inside the same blocks."""
+"""Pairs: two cells of one setting and batch size, compared inside the same blocks."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, groupby
 
-from tasks.analysis.frames import Frames, by_strategy
+import pandas as pd
+
+from tasks.analysis.frames import Frames, values_at
 from tasks.analysis.summary import Summary, pooled_deviation, summarize
+from tasks.domain.cell import Cell, Setting
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 
@@ -16,13 +20,12 @@ MIN_ACCURACY_BLOCKS = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
-    """`strategy` against `against` at one batch size, both in the same block and on the same machine."""
+    """`cell` against another of its setting and batch size, both in the same block and on the same machine."""
 
-    strategy: Strategy
-    against: Strategy
-    global_batch_size: int
+    cell: Cell
+    against: Cell
     ratios: Summary | None
-    """One a block: how many times as fast `strategy` trained, in training seconds; null without a common block."""
+    """One a block: how many times as fast `cell` trained, in training seconds; null without a common block."""
 
     @property
     def num_blocks(self) -> int:
@@ -32,8 +35,9 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccuracySpread:
-    """How far final test accuracies lie apart at one batch size, as shares."""
+    """How far final test accuracies lie apart in one setting at one batch size, as shares."""
 
+    setting: Setting
     global_batch_size: int
     largest_difference: float | None
     """Between two strategies in the same block, the largest over the blocks; null with fewer than 2 strategies."""
@@ -46,30 +50,28 @@ class AccuracySpread:
 
 
 def build_pairs(sweep: Sweep, frames: Frames) -> tuple[Pair, ...]:
-    """The declared family: each strategy against one device, and the others against each other, at each batch size."""
-    ordered = sorted(sweep.strategies, key=lambda strategy: strategy is not Strategy.ONE_DEVICE)
-    seconds = by_strategy(frames.valid, "training_seconds")
-    return tuple(
-        Pair(
-            strategy=strategy,
-            against=against,
-            global_batch_size=batch,
-            ratios=summarize(rows[against] / rows[strategy]),
-        )
-        for batch in sweep.global_batch_sizes
-        for rows in [seconds[seconds.index.get_level_values(0) == batch]]
-        for against, strategy in combinations(ordered, 2)
-    )
+    """The declared family, inside each setting and batch size: every cell against one device, the others among them."""
+    pairs = []
+    for _, _, cells in _comparable(sweep):
+        ordered = sorted(cells, key=lambda cell: cell.strategy is not Strategy.ONE_DEVICE)
+        seconds = {cell: values_at(frames.valid, cell, "training_seconds") for cell in ordered}
+        pairs += [
+            Pair(cell=cell, against=against, ratios=summarize(seconds[against] / seconds[cell]))
+            for against, cell in combinations(ordered, 2)
+        ]
+    return tuple(pairs)
 
 
 def build_accuracy_spreads(sweep: Sweep, frames: Frames) -> tuple[AccuracySpread, ...]:
-    """One spread a batch size."""
-    accuracies, spreads = by_strategy(frames.valid, "test_accuracy"), []
-    for batch in sweep.global_batch_sizes:
-        rows = accuracies[accuracies.index.get_level_values(0) == batch]
+    """One spread for each setting and batch size."""
+    spreads = []
+    for setting, batch, cells in _comparable(sweep):
+        values = [values_at(frames.valid, cell, "test_accuracy") for cell in cells]
+        rows = pd.DataFrame(dict(enumerate(values)))
         differences = (rows.max(axis=1) - rows.min(axis=1))[rows.count(axis=1) > 1]
         spreads.append(
             AccuracySpread(
+                setting=setting,
                 global_batch_size=batch,
                 largest_difference=None if differences.empty else float(differences.max()),
                 between_strategies=pooled_deviation(rows),
@@ -79,3 +81,9 @@ def build_accuracy_spreads(sweep: Sweep, frames: Frames) -> tuple[AccuracySpread
             )
         )
     return tuple(spreads)
+
+
+def _comparable(sweep: Sweep) -> Iterator[tuple[Setting, int, list[Cell]]]:
+    """The cells of each setting and batch size."""
+    for (setting, batch), cells in groupby(sweep.cells, key=lambda cell: (cell.setting, cell.global_batch_size)):
+        yield setting, batch, list(cells)

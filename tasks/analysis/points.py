@@ -1,4 +1,4 @@
-"""Points: strategy x batch size, with the numbers of its valid trials."""
+"""Points: the cells of the grid, each with the numbers of its valid trials."""
 
 import statistics
 from dataclasses import dataclass
@@ -8,6 +8,8 @@ import pandas as pd
 from tasks.analysis.coverage import Problem
 from tasks.analysis.frames import Frames
 from tasks.analysis.summary import Summary, summarize
+from tasks.domain.cell import Cell
+from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role
@@ -17,9 +19,7 @@ from tasks.domain.trial import Role
 class Point:
     """One point of the grid, also where no trial of it is valid."""
 
-    strategy: Strategy
-    global_batch_size: int
-    """Examples per optimizer step over all replicas."""
+    cell: Cell
     role: Role
     num_replicas: int
     """Devices that one trial holds."""
@@ -34,6 +34,16 @@ class Point:
     step_percentiles: tuple[float, float, float] | None
     """50th, 95th and 99th percentile of step time in seconds, taken inside each trial, then the median over the trials;
     null without any window. They describe, they decide nothing."""
+
+    @property
+    def strategy(self) -> Strategy:
+        """The cell's strategy."""
+        return self.cell.strategy
+
+    @property
+    def global_batch_size(self) -> int:
+        """Examples per optimizer step over all replicas."""
+        return self.cell.global_batch_size
 
     @property
     def n(self) -> int:
@@ -59,35 +69,41 @@ class Point:
         return float(statistics.median(self.trials[column]))
 
 
+def default_cells(sweep: Sweep, strategy: Strategy) -> tuple[Cell, ...]:
+    """The strategy's cells in the first setting that the sweep trains under, by batch size.
+
+    Where it has several reductions, `auto`, or the first.
+    """
+    cells = [cell for cell in sweep.cells if (cell.strategy, cell.setting) == (strategy, sweep.cells[0].setting)]
+    reductions = sorted((cell.reduction for cell in cells), key=lambda reduction: reduction is not Reduction.AUTO)
+    return tuple(cell for cell in cells if cell.reduction == reductions[0])
+
+
 def build_points(sweep: Sweep, frames: Frames, problems: tuple[Problem, ...]) -> tuple[Point, ...]:
-    """The points that the sweep asks for: by batch size, then by strategy, both in the sweep's order."""
-    cells = [(strategy, batch) for batch in sweep.global_batch_sizes for strategy in sweep.strategies]
-    return tuple(_point(sweep, frames, problems, strategy, batch, Role.MEASURED) for strategy, batch in cells)
+    """The points that the sweep asks for, in the order of its cells."""
+    return tuple(_point(sweep, frames, problems, cell, Role.MEASURED) for cell in sweep.cells)
 
 
 def build_baselines(sweep: Sweep, frames: Frames, problems: tuple[Problem, ...]) -> tuple[Point, ...]:
     """The points that only serve as the denominator of others, by batch size."""
-    rows = frames.trials[frames.trials["role"] == Role.BASELINE]
-    cells = sorted(set(zip(rows["global_batch_size"], rows["strategy"], strict=True)))
-    return tuple(_point(sweep, frames, problems, Strategy(name), int(batch), Role.BASELINE) for batch, name in cells)
+    cells = dict.fromkeys(frames.trials.loc[frames.trials["role"] == Role.BASELINE, "cell"])
+    ordered = sorted(cells, key=lambda cell: (cell.global_batch_size, cell.strategy))
+    return tuple(_point(sweep, frames, problems, cell, Role.BASELINE) for cell in ordered)
 
 
-def _point(
-    sweep: Sweep, frames: Frames, problems: tuple[Problem, ...], strategy: Strategy, batch: int, role: Role
-) -> Point:
+def _point(sweep: Sweep, frames: Frames, problems: tuple[Problem, ...], cell: Cell, role: Role) -> Point:
     rows = frames.valid
-    is_at = (rows["strategy"] == strategy) & (rows["global_batch_size"] == batch) & (rows["role"] == role)
+    is_at = (rows["cell"] == cell) & (rows["role"] == role)
     keys = rows.loc[is_at, "trial_key"]
     epochs = frames.epochs[frames.epochs["trial_key"].isin(keys)]
     steps = frames.steps[frames.steps["trial_key"].isin(keys)]
     by_trial = steps.groupby("trial_key")["step_seconds"]
     p50, p95, p99 = (float(by_trial.quantile(q).median()) for q in (0.50, 0.95, 0.99))
     return Point(
-        strategy=strategy,
-        global_batch_size=batch,
+        cell=cell,
         role=role,
-        num_replicas=sweep.replicas_of(strategy),
-        problems=tuple(p for p in problems if (p.strategy, p.global_batch_size, p.role) == (strategy, batch, role)),
+        num_replicas=sweep.replicas_of(cell.strategy),
+        problems=tuple(problem for problem in problems if (problem.cell, problem.role) == (cell, role)),
         trials=rows[is_at],
         epochs=epochs,
         steps=steps,

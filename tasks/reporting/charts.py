@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from io import BytesIO
+from itertools import groupby
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -15,18 +16,31 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.points import Point
-from tasks.analysis.summary import Spread, Summary
+from tasks.analysis.summary import Spread
+from tasks.domain.cell import Cell
 from tasks.domain.strategy import Strategy
-from tasks.reporting.labels import gap_notes, max_replicas, shortfall_name, subtitle, tag_lines
+from tasks.reporting.labels import (
+    gap_notes,
+    max_replicas,
+    setting_name,
+    shortfall_name,
+    strategy_name,
+    subtitle,
+    tag_lines,
+)
 from tasks.reporting.markdown import Chart
 from tasks.reporting.numerals import digits, level, plural, seconds, share
 from tasks.reporting.palette import ALARM, GREY, INK, LOOKS, PHASE_GROUPS, STYLE
 from tasks.results.record import PHASE_COLUMNS
 
-WIDTH, ROW, BOTTOM = 8.0, 0.25, 0.5
-"""Width of a figure, height of one row, and of the axis labels below a drawing, in inches."""
+Fill = Literal["full", "none", "left", "bottom", "right"]
+WIDTH, ROW, BOTTOM, LABELS, LETTER = 8.0, 0.25, 0.5, 2.2, 0.082
+"""Width of a figure, height of a row and of the axis labels below a drawing, widths of row labels and of a letter, in
+inches."""
 DPI, NUM_BINS = 175, 160
 """Dots an inch of a PNG, which is 1400 px wide (an SVG is 768); bins of a distribution."""
+FILLS: tuple[Fill, ...] = ("full", "none", "left", "bottom", "right")
+"""How the markers of a strategy's reductions are filled, in the sweep's order."""
 
 
 def _training_time(analysis: Analysis) -> Figure:
@@ -91,53 +105,75 @@ def _phases(analysis: Analysis) -> Figure:
 
 
 def _scaling(analysis: Analysis) -> Figure:
-    keys = _strategy_keys(analysis, f"ideal: {max_replicas(analysis.run)} x one device")
-    figure = _frame(analysis, "Throughput and strong scaling efficiency", 3.0, keys, heading=0.2)
-    left, right = _panels(figure, 2, 1, gap=0.75)[0]
-    batches = analysis.run.sweep.global_batch_sizes
-    for strategy in analysis.run.sweep.strategies:
-        points = analysis.points_of(strategy)
-        _by_batch(left, strategy, [point.summary("examples_per_second") for point in points])
-        _by_batch(right, strategy, [point.summary("efficiency") for point in points])
-    single = [point.median("examples_per_second") or np.nan for point in analysis.points_of(Strategy.ONE_DEVICE)]
-    left.plot([max_replicas(analysis.run) * rate for rate in single], ":", color=GREY, lw=1.6)
-    right.plot([1.0] * len(batches), ":", color=GREY, lw=1.6)
-    for axes, title in ((left, "examples per second"), (right, "strong scaling efficiency")):
-        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
-        axes.set_xticks(range(len(batches)), [str(batch) for batch in batches])
-        axes.set(xlim=(-0.4, len(batches) - 0.6), xlabel="global batch size", title=title)
-        axes.grid(visible=False, axis="x")
-        _note_gaps(axes, analysis.points, 0.02, "left")
-    left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: share(value)))
+    keys = _strategy_keys(analysis, analysis.points, f"ideal: {max_replicas(analysis.run)} x one device")
+    sweep, ideal = analysis.run.sweep, max_replicas(analysis.run)
+    groups = [list(group) for _, group in groupby(analysis.points, key=lambda point: point.cell.setting)]
+    heading = 0.2 if len(groups) == 1 else 0.35
+    figure = _frame(analysis, "Throughput and strong scaling efficiency", 3.0 * len(groups), keys, heading)
+    panels = _panels(figure, 2, len(groups), gap=0.75)
+    for (left, right), points in zip(panels, groups, strict=True):
+        for arm in dict.fromkeys((point.strategy, point.cell.reduction) for point in points):
+            own = [point for point in points if (point.strategy, point.cell.reduction) == arm]
+            _by_batch(left, analysis, own, "examples_per_second")
+            _by_batch(right, analysis, own, "efficiency")
+            if arm[0] is Strategy.ONE_DEVICE:
+                rates = [ideal * (point.median("examples_per_second") or np.nan) for point in own]
+                left.plot(rates, ":", color=GREY, lw=1.6)
+        right.plot([1.0] * len(sweep.global_batch_sizes), ":", color=GREY, lw=1.6)
+        left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: share(value)))
+        setting = setting_name(sweep, points[0].cell.setting)
+        left.set_title(f"{setting}\nexamples per second".lstrip())  # a long one goes on above the other panel
+        right.set_title("strong scaling efficiency")
+        for axes in (left, right):
+            _note_gaps(axes, points, 0.02, "left")
+    for column in zip(*panels, strict=True):
+        top = 1.1 * max(axes.get_ylim()[1] for axes in column)
+        for axes in column:
+            axes.set_xticks(range(len(sweep.global_batch_sizes)), [str(batch) for batch in sweep.global_batch_sizes])
+            axes.set(xlim=(-0.4, len(sweep.global_batch_sizes) - 0.6), ylim=(0, top))
+            axes.grid(visible=False, axis="x")
+        column[-1].set_xlabel("global batch size")
     return figure
 
 
-def _by_batch(axes: Axes, strategy: Strategy, summaries: list[Summary | None]) -> None:
-    """Every trial a small dot, medians joined."""
-    look = LOOKS[strategy]
+def _by_batch(axes: Axes, analysis: Analysis, points: Sequence[Point], column: str) -> None:
+    """Every trial a small dot, medians joined; the marker's filling tells reductions apart."""
+    look, fill = LOOKS[points[0].strategy], _fill(analysis, points[0].cell)
+    summaries = [point.summary(column) for point in points]
     for x, summary in enumerate(summaries):
         if summary and summary.n > 1:
             axes.plot([x] * summary.n, summary.values, look.marker, color=look.colour, markersize=3, alpha=0.6)
     medians = [np.nan if summary is None else summary.median for summary in summaries]
-    axes.plot(medians, look.line, marker=look.marker, color=look.colour, markeredgecolor=INK, markersize=6)
+    settings: dict[str, Any] = {"color": look.colour, "markeredgecolor": INK, "fillstyle": fill}
+    axes.plot(medians, look.line, marker=look.marker, markersize=6, **settings)
+
+
+def _fill(analysis: Analysis, cell: Cell) -> Fill:
+    """How the markers of the cell's reduction are filled."""
+    reductions = analysis.run.sweep.reductions_of(cell.strategy)
+    return FILLS[reductions.index(cell.reduction)]
 
 
 def _convergence(analysis: Analysis) -> Figure:
     sweep = analysis.run.sweep
-    keys = _strategy_keys(analysis, f"target {level(sweep.target_accuracy)}")
-    figure = _frame(analysis, "Test accuracy by epoch and by training second", 4.6, keys, heading=0.2)
+    keys = _strategy_keys(analysis, analysis.first_points, f"target {level(sweep.target_accuracy)}")
+    title = f"Test accuracy {setting_name(sweep, analysis.setting) or 'by epoch and by training second'}"
+    figure = _frame(analysis, title, 4.6, keys, heading=0.2)
     panels = _panels(figure, len(sweep.global_batch_sizes), 2, gap=0.12)
-    seen = [sweep.target_accuracy, *(value for point in analysis.points for value in point.epochs["test_accuracy"])]
+    seen = [
+        sweep.target_accuracy,
+        *(value for point in analysis.first_points for value in point.epochs["test_accuracy"]),
+    ]
     low, high = min(seen), max(seen)
-    room = 0.2 * (high - low) if any(not point.n for point in analysis.points) else 0.0
+    room = 0.2 * (high - low) if any(not point.n for point in analysis.first_points) else 0.0
     for row, unit in zip(panels, ("epoch (curves shifted apart)", "training seconds"), strict=True):
         is_by_epoch, longest = row is panels[0], 0.0
         for axes, batch in zip(row, sweep.global_batch_sizes, strict=True):
-            points = [point for point in analysis.points if point.global_batch_size == batch]
+            points = [point for point in analysis.first_points if point.global_batch_size == batch]
             for number, point in enumerate(points):
                 shift = 0.08 * (number - (len(points) - 1) / 2) if is_by_epoch else None
-                longest = max(longest, _curves(axes, point, shift))
+                longest = max(longest, _curves(axes, point, shift, _fill(analysis, point.cell)))
             axes.axhline(sweep.target_accuracy, color=GREY, linestyle=":", linewidth=1.4)
             axes.set_ylim(low - 0.002 - room, high + 0.002)
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: level(value)))
@@ -153,7 +189,7 @@ def _convergence(analysis: Analysis) -> Figure:
     return figure
 
 
-def _curves(axes: Axes, point: Point, shift: float | None) -> float:
+def _curves(axes: Axes, point: Point, shift: float | None, fill: Fill) -> float:
     """Draw the trials thin and their median thick, by epoch (shifted) or by second; returns the largest x."""
     look = LOOKS[point.strategy]
 
@@ -163,29 +199,37 @@ def _curves(axes: Axes, point: Point, shift: float | None) -> float:
         return float(x.max()) if len(x) else 0.0
 
     thin = [plot(rows, linewidth=0.6, alpha=0.5) for _, rows in point.epochs.groupby("trial_key") if point.n > 1]
-    thick = plot(point.median_curve.reset_index(), linestyle=look.line, marker=look.marker, markersize=4.5)
+    marker = {"marker": look.marker, "markersize": 4.5, "fillstyle": fill}
+    thick = plot(point.median_curve.reset_index(), linestyle=look.line, **marker)
     return max([*thin, thick])
 
 
 def _rows(
     analysis: Analysis, title: str, xlabel: str, keys: Sequence[Any], draw: Callable[[Axes, Point, float], float]
 ) -> Figure:
-    """One row a point, grouped by batch size; `draw` fills a row and returns how far it reaches."""
-    batches = analysis.run.sweep.global_batch_sizes
-    rows = [(n + 1.4 * batches.index(p.global_batch_size), p) for n, p in enumerate(analysis.points)]
-    bottom = rows[-1][0] + 0.7
+    """One row a point, grouped by batch size and setting; `draw` fills a row and returns how far it reaches."""
+    sweep = analysis.run.sweep
+    points = sorted(analysis.points, key=lambda point: sweep.global_batch_sizes.index(point.global_batch_size))
+    rows: list[tuple[float, Point]] = []
+    headings: dict[str, float] = {}
+    for (batch, setting), group in groupby(points, key=lambda point: (point.global_batch_size, point.cell.setting)):
+        top = rows[-1][0] + 2.4 if rows else 0.0
+        headings[f"batch {batch} {setting_name(sweep, setting)}".rstrip()] = top - 0.95
+        rows += [(top + number, point) for number, point in enumerate(group)]
+    bottom, names = rows[-1][0] + 0.7, [strategy_name(sweep, point.cell) for _, point in rows]
+    left = max(LABELS, LETTER * min(36, max(map(len, [*names, *headings]))))
     figure = _frame(analysis, title, ROW * (bottom + 1.5), keys)
-    axes = _panels(figure, 1, 1, left=2.2)[0][0]
+    axes = _panels(figure, 1, 1, left=left)[0][0]
     reach = max(draw(axes, point, y) for y, point in rows) or 1.0
     axes.set(xlim=(0, 1.13 * reach), ylim=(bottom, -1.5), xlabel=xlabel)
-    axes.set_yticks([y for y, _ in rows], [point.strategy.label for _, point in rows])
+    axes.set_yticks([y for y, _ in rows], names)
     axes.grid(visible=False, axis="y")
     for y, point in rows:
         if not point.n:
             _value(axes, 0, y, shortfall_name(point), color=ALARM)
-        if point.strategy is analysis.run.sweep.strategies[0]:
-            place, text = (0, y - 0.95), f"batch {point.global_batch_size}"
-            axes.annotate(text, place, (-5, 0), textcoords="offset points", weight="bold", ha="right", va="center")
+    side, shift = ("right", -5.0) if len(sweep.settings) == 1 else ("left", 6 - 72 * left)  # a long one needs room
+    for text, y in headings.items():
+        axes.annotate(text, (0, y), (shift, 0), textcoords="offset points", weight="bold", ha=side, va="center")
     return figure
 
 
@@ -202,10 +246,13 @@ def _mark(marker: str, label: str, size: float = 5.0) -> Line2D:
     return Line2D([], [], color=INK, marker=marker, markersize=size, markerfacecolor="w", linestyle="", label=label)
 
 
-def _strategy_keys(analysis: Analysis, dotted: str) -> list[Line2D]:
-    """A key for each strategy, and one for the dotted line."""
-    looks = [(strategy.label, LOOKS[strategy]) for strategy in analysis.run.sweep.strategies]
-    keys = [Line2D([], [], color=k.colour, marker=k.marker, linestyle=k.line, label=name) for name, k in looks]
+def _strategy_keys(analysis: Analysis, points: Sequence[Point], dotted: str) -> list[Line2D]:
+    """A key for each strategy of the points, and one for the dotted line."""
+    sweep, keys = analysis.run.sweep, []
+    for cell in {strategy_name(sweep, point.cell): point.cell for point in points}.values():
+        look, name, fill = LOOKS[cell.strategy], strategy_name(sweep, cell), _fill(analysis, cell)
+        line = Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.line, fillstyle=fill, label=name)
+        keys.append(line)
     return [*keys, Line2D([], [], color=GREY, linestyle=":", label=dotted)]
 
 

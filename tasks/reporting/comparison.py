@@ -5,6 +5,7 @@ from tasks.analysis.claims import Claim, Measure
 from tasks.analysis.points import Point
 from tasks.analysis.published import PublishedSetup
 from tasks.domain.device import DeviceType
+from tasks.reporting.labels import setting_name
 from tasks.reporting.markdown import LEFT, RIGHT, Column, field, table
 from tasks.reporting.numerals import Form, accuracy, plural, ratio, seconds, share, signed_points, span, whole
 
@@ -27,6 +28,9 @@ def describe_original(analysis: Analysis) -> tuple[str, ...]:
     else:
         caution += " The original's own log shows no GPU, so that its seconds are not those of these devices."
     caution += " Absolute seconds of different machines are set side by side here and compared nowhere."
+    only = [name] if (name := setting_name(analysis.run.sweep, analysis.setting)) else []
+    only += ["by the reduction `auto`, or else the first asked for"] if len(analysis.run.sweep.reductions) > 1 else []
+    caution += f" Of this run, only the trials {', '.join(only)} are judged." if only else ""
     verdicts = [claim.verdict for claim in analysis.claims]
     counted = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(sorted(verdicts)))
     summary = f"Of {plural(len(verdicts), 'conclusion')} (its words, shortened, in italics): {counted}."

@@ -1,14 +1,28 @@
 """The grid: tables with one row a point, also where there is no number."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.points import Point
 from tasks.analysis.summary import Spread
 from tasks.domain.strategy import Strategy
+from tasks.domain.sweep import Sweep
 from tasks.reporting.labels import devices, shortfall_name
-from tasks.reporting.markdown import LEFT, RIGHT, Column, escape, table
-from tasks.reporting.numerals import ABSENT, Form, accuracy, digits, level, ratio, share, shown, whole, with_spread
+from tasks.reporting.markdown import LEFT, RIGHT, Column, escape, field, table
+from tasks.reporting.numerals import (
+    ABSENT,
+    Form,
+    accuracy,
+    digits,
+    level,
+    on_off,
+    ratio,
+    share,
+    shown,
+    whole,
+    with_spread,
+)
 from tasks.results.run import Run
 
 PointColumn = Column[Point]
@@ -19,13 +33,27 @@ def median(header: str, column: str, form: Form = digits, brief: str = "", absen
     return Column(header, RIGHT, lambda p: absent if (value := p.median(column)) is None else form(value), brief)
 
 
-def names(run: Run) -> tuple[PointColumn, ...]:
-    """The columns that say which point a row is."""
+def names(run: Run) -> tuple[Column[Any], ...]:
+    """The columns that say which `cell` a row is of; one for a reduction or a setting only where there are several."""
+    reduction = field("reduction", LEFT, "cell.reduction", brief="reduction")
     return (
-        Column("strategy", LEFT, lambda point: str(point.strategy), "strategy"),
-        Column("batch", RIGHT, lambda point: str(point.global_batch_size), "batch"),
-        Column("devices", RIGHT, lambda point: devices(run, point.num_replicas)),
+        field("strategy", LEFT, "cell.strategy", brief="strategy"),
+        *([reduction] if len(run.sweep.reductions) > 1 else ()),
+        field("batch", RIGHT, "cell.global_batch_size", brief="batch"),
+        *setting_names(run.sweep),
+        field("devices", RIGHT, "cell.strategy", lambda strategy: devices(run, run.sweep.replicas_of(strategy))),
     )
+
+
+def setting_names(sweep: Sweep, setting: str = "cell.setting") -> tuple[Column[Any], ...]:
+    """A column for each axis of settings on which the sweep has several values; `setting` is the row's attribute."""
+    columns = {
+        "loops": field("loop", LEFT, f"{setting}.loop", brief="loop"),
+        "precisions": field("precision", LEFT, f"{setting}.precision", brief="precision"),
+        "xla": field("XLA", LEFT, f"{setting}.is_xla_enabled", on_off, "XLA"),
+        "steps_per_call": field("steps a call", RIGHT, f"{setting}.steps_per_call", brief="steps"),
+    }
+    return tuple(column for axis, column in columns.items() if len(getattr(sweep, axis) or ()) > 1)
 
 
 def tabulate(
@@ -92,7 +120,8 @@ N_OF_PLANNED = N._replace(cell=_of_planned)
 def caption(analysis: Analysis) -> str:
     """What the first screen's numbers are."""
     text = "Medians over n trials (one training in fresh processes each). Training seconds: optimizer steps only. "
-    text += "Speed-up and strong scaling efficiency: against the one-device trial of the same batch in the same block. "
+    text += "Speed-up and strong scaling efficiency: against the one-device trial of the same batch"
+    text += f"{' and setting' if len(analysis.run.sweep.settings) > 1 else ''} in the same block. "
     text += f"Time to {level(analysis.run.sweep.target_accuracy)} is known to whole epochs."
     summaries = {point.n: point.summary("training_seconds") for point in analysis.points}
     for n, summary in sorted(summaries.items()):

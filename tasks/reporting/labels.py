@@ -6,8 +6,10 @@ from tasks.analysis.analysis import Analysis
 from tasks.analysis.coverage import MISSING, Problem, RunState
 from tasks.analysis.pairs import MIN_VERDICT_BLOCKS
 from tasks.analysis.points import Point
+from tasks.domain.cell import Cell, Setting
 from tasks.domain.dataset import dataset_label
 from tasks.domain.device import DeviceType
+from tasks.domain.sweep import Sweep
 from tasks.reporting.markdown import plain_line
 from tasks.reporting.numerals import plural, span, whole
 from tasks.results.run import Run
@@ -43,9 +45,32 @@ def one_device(run: Run) -> str:
     return f"one {run.device.label}"
 
 
-def point_name(point: Point) -> str:
-    """The point in prose: `MirroredStrategy at batch 64`."""
-    return f"{point.strategy.label} at batch {point.global_batch_size}"
+def strategy_name(sweep: Sweep, cell: Cell) -> str:
+    """The strategy in prose, with its reduction where the sweep has several: `MirroredStrategy (nccl)`."""
+    is_told_apart = cell.reduction and len(sweep.reductions) > 1
+    return f"{cell.strategy.label} ({cell.reduction})" if is_told_apart else cell.strategy.label
+
+
+def strategy_code(sweep: Sweep, cell: Cell) -> str:
+    """The same in tables, under TensorFlow's names: `mirrored (nccl)`."""
+    return strategy_name(sweep, cell).replace(cell.strategy.label, cell.strategy)
+
+
+def setting_name(sweep: Sweep, setting: Setting, is_loop_named: bool = False) -> str:
+    """What tells the setting apart in this sweep: `under Keras fit, with XLA`; empty where there is one only."""
+    words = {
+        f"under {setting.loop.label}": is_loop_named or len(sweep.loops) > 1,
+        f"in {setting.precision}": len(sweep.precisions) > 1,
+        "with XLA" if setting.is_xla_enabled else "without XLA": len(sweep.xla) > 1,
+        f"at {plural(setting.steps_per_call, 'step')} a call": len(sweep.steps_per_call or ()) > 1,
+    }
+    return ", ".join(word for word, is_said in words.items() if is_said)
+
+
+def cell_name(sweep: Sweep, cell: Cell, is_loop_named: bool = False) -> str:
+    """The cell in prose: `MirroredStrategy at batch 64`, `MirroredStrategy at batch 64 under Keras fit`."""
+    name = f"{strategy_name(sweep, cell)} at batch {cell.global_batch_size}"
+    return f"{name} {setting_name(sweep, cell.setting, is_loop_named)}".rstrip()
 
 
 def counts(points: Iterable[Point]) -> str:

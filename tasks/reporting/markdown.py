@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 MAX_LENGTH = 500
@@ -48,8 +49,9 @@ class Column(NamedTuple, Generic[Row]):
 
 
 def field(header: str, align: str, name: str, form: Callable[[Any], str] = str, brief: str = "") -> Column[Any]:
-    """The column of an attribute in the given form; a dash where it is null."""
-    return Column(header, align, lambda row: "—" if (value := getattr(row, name)) is None else form(value), brief)
+    """The column of an attribute (dotted: of an attribute's) in the given form; a dash where it is null."""
+    get = attrgetter(name)
+    return Column(header, align, lambda row: "—" if (value := get(row)) is None else form(value), brief)
 
 
 def table(columns: Sequence[Column[Row]], rows: Iterable[Row], is_brief: bool = False) -> str:

@@ -11,7 +11,7 @@ from tasks.analysis.analysis import Analysis
 from tasks.domain.outcome import Phase
 from tasks.domain.strategy import Strategy
 from tasks.reporting.grid import N, PointColumn, against_one_device, median, names, tabulate
-from tasks.reporting.labels import counts, one_device, point_name, problem_name
+from tasks.reporting.labels import cell_name, counts, one_device, problem_name, setting_name, strategy_name
 from tasks.reporting.markdown import LEFT, RIGHT, Chart, Column, Edition, escape, field, folded, table
 from tasks.reporting.numerals import ABSENT, accuracy, digits, level, plural, ratio, seconds, share, span, whole
 from tasks.results.record import PHASE_COLUMNS
@@ -58,35 +58,44 @@ def describe(measurement: Measurement, analysis: Analysis, edition: Edition) -> 
 
 def _find_training_time(analysis: Analysis) -> str:
     best = analysis.best_points()
-    (strategy, wins), *_ = Counter(point.strategy for point in best).most_common(1)
-    own = span((point.value("training_seconds") for point in best if point.strategy is strategy), seconds)
+    if not best:
+        return f"No trial gave a valid result {_basis(analysis)}."
+    names = [strategy_name(analysis.run.sweep, point.cell) for point in best]
+    (name, wins), *_ = Counter(names).most_common(1)
+    winners = [point for point, own in zip(best, names, strict=True) if own == name]
+    own = span((point.value("training_seconds") for point in winners), seconds)
     if len(analysis.run.sweep.strategies) == 1:
-        return f"{strategy.label} trained in {own} ({counts(analysis.points)} a point)."
-    text = (
-        f"{strategy.label} has the smallest median training time at {wins} of {plural(len(best), 'batch size')}: {own}"
-    )
+        return f"{name} trained in {own} {_basis(analysis)}."
+    text = f"{name} has the smallest median training time at {wins} of {plural(len(best), 'batch size')}: {own}"
     singles = [point.value("training_seconds") for point in analysis.points_of(Strategy.ONE_DEVICE) if point.n]
-    if singles and strategy is not Strategy.ONE_DEVICE:
+    if singles and winners[0].strategy is not Strategy.ONE_DEVICE:
         text += f", against {span(singles, seconds)} on {one_device(analysis.run)}"
-    return f"{text} ({counts(analysis.points)} a point)."
+    return f"{text} {_basis(analysis)}."
+
+
+def _basis(analysis: Analysis) -> str:
+    """The n of a finding about the first setting, and which that is where there are several."""
+    words = f"{counts(analysis.first_points)} a point", setting_name(analysis.run.sweep, analysis.setting)
+    return f"({', '.join(filter(None, words))})"
 
 
 def _find_scaling(analysis: Analysis) -> str:
-    found = {
-        strategy.label: [value for p in analysis.points_of(strategy) if (value := p.median("efficiency")) is not None]
-        for strategy in analysis.run.sweep.strategies
-    }
-    parts = [f"{label} {span(values, share)}" for label, values in found.items() if values]
+    found: dict[str, list[float]] = {}
+    for point in analysis.first_points:
+        if (value := point.median("efficiency")) is not None:
+            found.setdefault(strategy_name(analysis.run.sweep, point.cell), []).append(value)
+    parts = [f"{name} {span(values, share)}" for name, values in found.items()]
     if not parts:
         return f"No strong scaling efficiency: no point has {one_device(analysis.run)} beside it in the same block."
-    return f"Strong scaling efficiency, ideally 100 %: {', '.join(parts)} ({counts(analysis.points)} a point)."
+    return f"Strong scaling efficiency, ideally 100 %: {', '.join(parts)} {_basis(analysis)}."
 
 
 def _find_convergence(analysis: Analysis) -> str:
     sweep = analysis.run.sweep
-    trials = pd.concat([point.trials.assign(point=point_name(point)) for point in analysis.points])
+    trials = pd.concat([point.trials.assign(point=cell_name(sweep, point.cell)) for point in analysis.first_points])
     reached = trials.dropna(subset=["seconds_to_target"])
-    text = f"{len(reached)} of {plural(len(trials), 'trial')} reached {level(sweep.target_accuracy)} test accuracy"
+    text = f"{len(reached)} of {plural(len(trials), 'trial')} {setting_name(sweep, analysis.setting)}".rstrip()
+    text += f" reached {level(sweep.target_accuracy)} test accuracy"
     text += f" within {plural(sweep.num_epochs, 'epoch')}"
     if reached.empty:
         return f"{text}."
@@ -96,7 +105,7 @@ def _find_convergence(analysis: Analysis) -> str:
 
 
 def _find_step_times(analysis: Analysis) -> str:
-    found = {point_name(point): times for point in analysis.points if (times := point.step_percentiles)}
+    found = {cell_name(analysis.run.sweep, p.cell): times for p in analysis.points if (times := p.step_percentiles)}
     if not found:
         return "No valid trial recorded step times."
     medians = {name: p50 for name, (p50, _, _) in found.items()}
@@ -166,14 +175,14 @@ STEP_NOTE = (
 def _trials(analysis: Analysis) -> str:
     """One row a trial, planned ones without a number among them."""
     columns = ("training_seconds", digits), ("examples_per_second", digits), ("test_accuracy", accuracy)
-    rows = []
+    named, rows = names(analysis.run), []
     for point in analysis.points:
-        name = [column.cell(point) for column in names(analysis.run)]
+        name = [column.cell(point) for column in named]
         trials = point.trials[["block", *dict(columns)]].itertuples(index=False)
         cells = {block: [form(v) for (_, form), v in zip(columns, values, strict=True)] for block, *values in trials}
         cells |= {p.block: [escape(problem_name(p)), ABSENT, ABSENT] for p in point.problems}
         rows += [[*name, str(b), str(analysis.run.sweep.seed + b - 1), *cells[b]] for b in sorted(cells)]
-    headers = "strategy", "batch", "devices", "block", "seed", "training s", "examples/s", "test accuracy"
+    headers = *(column.header for column in named), "block", "seed", "training s", "examples/s", "test accuracy"
     aligned = [LEFT, *[RIGHT] * (len(headers) - 1)]
     return table([Column(h, a, itemgetter(i)) for i, (h, a) in enumerate(zip(headers, aligned, strict=True))], rows)
 

@@ -58,6 +58,16 @@ def level(value: float) -> str:
     return f"{100 * value:.3g} %"
 
 
+def scientific(value: float) -> str:
+    """A number far below 1, two significant digits: `8.5e-7`."""
+    return f"{value:.2g}".replace("e-0", "e-")
+
+
+def on_off(value: bool) -> str:
+    """A switch: `on`."""
+    return "on" if value else "off"
+
+
 def gibibytes(value: float) -> str:
     """Memory in binary units: `7.75 GiB`."""
     return f"{digits(value / 2**30)} GiB"
@@ -80,6 +90,13 @@ def with_spread(summary: Summary | None) -> str:
     if summary is None or summary.spread is Spread.NONE:
         return shown(summary.median if summary else None)
     return f"{digits(summary.median)} ({digits(summary.low)} to {digits(summary.high)})"
+
+
+def extent(summary: Summary | None) -> str:
+    """Smallest to largest ratio from 3 values on: never called an interval, whose level a verdict's own rule sets."""
+    if summary is None or summary.spread is Spread.NONE:
+        return ABSENT
+    return f"{digits(summary.low)} to {ratio(summary.high)}"
 
 
 def span(values: Iterable[float], form: Form) -> str:

@@ -6,9 +6,10 @@ from tasks.analysis.analysis import Analysis
 from tasks.analysis.machines import VERSIONS, Machine
 from tasks.domain.device import DeviceType
 from tasks.domain.strategy import Strategy
-from tasks.reporting.labels import devices, devices_in_full, max_replicas
+from tasks.reporting.grid import names
+from tasks.reporting.labels import devices_in_full, max_replicas
 from tasks.reporting.markdown import LEFT, Column, Edition, bullets, escape, fence, field, table
-from tasks.reporting.numerals import ABSENT, gibibytes, plural, span, whole
+from tasks.reporting.numerals import ABSENT, gibibytes, on_off, plural, span, whole
 
 FACTS = {
     "host": "hostname",
@@ -54,9 +55,7 @@ def describe_failures(analysis: Analysis, edition: Edition) -> Iterator[str]:
         text = f"{plural(coverage.planned - coverage.valid, 'planned trial')} of {coverage.planned} gave no number"
         yield f"{text}; none of them enters an average."
     columns = (
-        field("strategy", LEFT, "strategy", brief="strategy"),
-        field("batch", LEFT, "global_batch_size", brief="batch"),
-        field("devices", LEFT, "strategy", lambda strategy: devices(run, run.sweep.replicas_of(strategy))),
+        *names(run),
         field("block", LEFT, "block", brief="block"),
         field("role", LEFT, "role"),
         field("what", LEFT, "shortfall", brief="what"),
@@ -78,8 +77,8 @@ def describe_repetition(analysis: Analysis) -> tuple[str, ...]:
         f"Data: {escape(run.sweep.dataset)}, {run.num_train_examples:,} training and {run.num_test_examples:,} test "
         f"examples, SHA-256 {escape(run.dataset_digest)}.",
         f"Schema of the tables: version {run.schema_version}.",
-        "Every number here comes from `trials.parquet`, `epochs.parquet` and `steps.parquet` beside this report; with "
-        "`environment.json` they rebuild it byte for byte.",
+        "Every number here comes from `trials.parquet`, `epochs.parquet`, `steps.parquet` and `gradients.parquet` "
+        "beside this report; with `environment.json` they rebuild it byte for byte.",
     )
     return fence(run.command), bullets(facts)
 
@@ -101,7 +100,12 @@ def _device(analysis: Analysis) -> Iterator[str]:
                 "Mirrored replicas are logical devices of one process and share its thread pool: their slices are "
                 "pinned as one set, not each to its own cores."
             )
-    yield f"Computation: {sweep.precision}, loop `{sweep.loop}`, {tf32}."
+    loops, xla = (" and ".join(words) for words in ((f"`{loop}`" for loop in sweep.loops), map(on_off, sweep.xla)))
+    reductions = " and ".join(f"`{reduction}`" for reduction in sweep.reductions)
+    yield (
+        f"Computation: {' and '.join(sweep.precisions)}, loop {loops}, XLA {xla}, reduction {reductions} (where there "
+        f"is one), {tf32}."
+    )
     for column, what in (
         ("max_resident_bytes", "Peak resident memory of a trial, over its processes"),
         ("peak_device_memory_bytes", "Peak memory of the fullest GPU of a trial"),

@@ -13,6 +13,7 @@ from tasks.analysis.analysis import Analysis, analyze
 from tasks.reporting.certainty import describe_certainty
 from tasks.reporting.charts import draw_charts
 from tasks.reporting.comparison import describe_original
+from tasks.reporting.loops import describe_loops
 from tasks.reporting.markdown import Chart, Edition, escape
 from tasks.reporting.measurements import MEASUREMENTS, describe
 from tasks.reporting.opening import open_report
@@ -33,6 +34,7 @@ class Section(NamedTuple):
 
 SECTIONS = (
     Section("How sure", describe_certainty, True),
+    Section("What the loop does", lambda analysis, _: describe_loops(analysis)),
     *(Section(m.title, partial(describe, m), m.chart is not Chart.PHASES) for m in MEASUREMENTS),
     Section("The machine", lambda analysis, _: describe_machine(analysis)),
     Section("What failed", describe_failures, True),

@@ -10,8 +10,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.analysis.analysis import Analysis, analyze
+from tasks.domain.cell import Cell, Setting
 from tasks.domain.device import DeviceType
-from tasks.domain.outcome import Epoch, FailureReason, InvalidReason, Phase, StepWindow, TrialFailure, TrialResult
+from tasks.domain.loop import Loop
+from tasks.domain.outcome import (
+    Epoch,
+    FailureReason,
+    GradientProbe,
+    InvalidReason,
+    Phase,
+    StepWindow,
+    TrialFailure,
+    TrialResult,
+)
+from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role, Trial
@@ -38,6 +50,11 @@ SECONDS = {
     (WORKERS, 256): 34.0,
 }
 """Training seconds of the example's points."""
+
+LOOP_FACTORS = {Loop.FUSED: 1.0, Loop.STEP: 1.25, Loop.KERAS_FIT: 2.0}
+"""How many times as long a training takes under a loop."""
+WINDOW_STEPS = 256
+"""Steps of a window, however many the setting asks for: few rows, quick tests."""
 
 FIRST_ACCURACY = {64: 0.978, 128: 0.9735, 256: 0.965}
 """Test accuracy after epoch 1, by batch size."""
@@ -71,18 +88,25 @@ def make_run(sweep: Sweep | None = None, **changes: object) -> Run:
         "num_train_examples": min(sweep.max_train_examples or 60_000, 60_000),
         "num_test_examples": 10_000,
         "num_classes": 10,
-        "num_planned_trials": len(sweep.strategies) * len(sweep.global_batch_sizes) * sweep.num_blocks,
+        "num_planned_trials": len(sweep.cells) * sweep.num_blocks,
     }
     return Run(**(fields | changes))  # type: ignore[arg-type]
 
 
-def plan_trial(run: Run, strategy: Strategy, batch: int, block: int = 1, role: Role = Role.MEASURED) -> Trial:
+def cell_of(strategy: Strategy, batch: int, setting: Setting | None = None) -> Cell:
+    """A cell with the strategy's own reduction."""
+    reduction = None if strategy is ONE else Reduction.AUTO
+    return Cell(strategy=strategy, reduction=reduction, global_batch_size=batch, setting=setting or Setting())
+
+
+def plan_trial(run: Run, cell: Cell, block: int = 1, role: Role = Role.MEASURED) -> Trial:
     """One trial of the run's grid."""
-    replicas = run.sweep.replicas_of(strategy)
-    num_workers = replicas if strategy is WORKERS else 1
+    replicas, setting = run.sweep.replicas_of(cell.strategy), cell.setting
+    num_workers = replicas if cell.strategy is WORKERS else 1
     return Trial(
-        strategy=strategy,
-        global_batch_size=batch,
+        strategy=cell.strategy,
+        reduction=cell.reduction,
+        global_batch_size=cell.global_batch_size,
         num_workers=num_workers,
         replicas_per_worker=replicas // num_workers,
         device=run.device,
@@ -95,7 +119,10 @@ def plan_trial(run: Run, strategy: Strategy, batch: int, block: int = 1, role: R
         seed=run.sweep.seed + block - 1,
         block=block,
         role=role,
-        steps_per_call=256,
+        loop=setting.loop,
+        precision=setting.precision,
+        is_xla_enabled=setting.is_xla_enabled,
+        steps_per_call=setting.steps_per_call,
         micro_batch_size=32,
         timeout_seconds=run.sweep.trial_timeout_seconds,
     )
@@ -107,8 +134,12 @@ def make_result(
     accuracies: tuple[float, ...] | None = None,
     invalid_reason: InvalidReason | None = None,
     window_noise: float = 0.0,
+    gradient_error: float = 0.0,
 ) -> TrialResult:
-    """A training whose epochs take equal shares of `seconds`; its windows too, but for `window_noise`."""
+    """A training whose epochs take equal shares of `seconds`; its windows too, but for `window_noise`.
+
+    Its gradients are those of its seed and batch size, but for the relative error `gradient_error`.
+    """
     accuracies = accuracies or (0.97,) * trial.num_epochs
     chance = random.Random(trial.key)
     epoch_seconds = seconds / len(accuracies)
@@ -137,6 +168,7 @@ def make_result(
             for epoch in range(1, len(accuracies) + 1)
             for window in _windows(trial, epoch, epoch_seconds, window_noise, chance)
         ),
+        gradients=make_probes(trial, gradient_error),
         phase_seconds={str(phase): value for phase, value in phases.items()},
         wall_seconds=sum(phases.values()) + 0.05,
         is_pinned=True,
@@ -147,6 +179,25 @@ def make_result(
         peak_device_memory_bytes=None,
         versions={"python": "3.11.9", "tensorflow": "2.21.0", "keras": "3.15.0", "numpy": "2.4.6"},
     )
+
+
+def make_probes(trial: Trial, error: float = 0.0, num_steps: int = 2) -> tuple[GradientProbe, ...]:
+    """Gradients, the same for every trial of a seed and batch size but for a relative L2 difference `error`."""
+    chance = random.Random(f"{trial.seed}:{trial.global_batch_size}")
+    probes = []
+    for step in range(1, num_steps + 1):
+        norm, projections = 1.5 / step, [chance.gauss() for _ in range(8)]
+        scale = norm / (sum(value**2 for value in projections) / len(projections)) ** 0.5  # the estimate is exact
+        probes.append(
+            GradientProbe(
+                step=step,
+                num_examples=trial.global_batch_size,
+                loss_sum=2.3 * trial.global_batch_size,
+                gradient_norm=norm,
+                projections=tuple((1 + error) * scale * value for value in projections),
+            )
+        )
+    return tuple(probes)
 
 
 def make_failure(trial: Trial, message: str = "rank 1 was ended by SIGKILL") -> TrialFailure:
@@ -164,13 +215,14 @@ def realistic(trial: Trial) -> TrialResult:
     first = FIRST_ACCURACY[trial.global_batch_size] + seed.uniform(-0.001, 0.001) + chance.uniform(-0.0005, 0.0005)
     final = 0.9895 + seed.uniform(-0.0012, 0.0012) + chance.uniform(-0.0004, 0.0004)
     accuracies = tuple(round(final - (final - first) * 0.5**epoch, 4) for epoch in range(trial.num_epochs - 1))
-    return make_result(trial, seconds * chance.uniform(0.97, 1.03), (*accuracies, round(final, 4)), window_noise=0.04)
+    seconds *= LOOP_FACTORS[trial.loop] * chance.uniform(0.97, 1.03)
+    return make_result(trial, seconds, (*accuracies, round(final, 4)), window_noise=0.04)
 
 
 def plan(run: Run) -> list[Trial]:
     """The run's grid, block by block."""
-    grid = product(range(1, run.sweep.num_blocks + 1), run.sweep.global_batch_sizes, run.sweep.strategies)
-    return [plan_trial(run, strategy, batch, block) for block, batch, strategy in grid]
+    grid = product(range(1, run.sweep.num_blocks + 1), run.sweep.cells)
+    return [plan_trial(run, cell, block) for block, cell in grid]
 
 
 def record_of(run: Run, outcome: TrialResult | TrialFailure, number: int = 0) -> Record:
@@ -215,8 +267,8 @@ def analyze_example(
 
 def _windows(trial: Trial, epoch: int, epoch_seconds: float, noise: float, chance: random.Random) -> list[StepWindow]:
     windows = []
-    for start in range(0, trial.steps_per_epoch, trial.steps_per_call):
-        steps = min(trial.steps_per_call, trial.steps_per_epoch - start)
+    for start in range(0, trial.steps_per_epoch, WINDOW_STEPS):
+        steps = min(WINDOW_STEPS, trial.steps_per_epoch - start)
         examples = min(steps * trial.global_batch_size, trial.num_train_examples - start * trial.global_batch_size)
         factor = 1 + noise * abs(chance.gauss()) if noise else 1.0
         seconds = epoch_seconds * steps / trial.steps_per_epoch * factor

@@ -7,6 +7,8 @@ import pytest
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.claims import RULES, Claim, ClaimVerdict, Measure, Obstacle
 from tasks.analysis.published import ClaimName
+from tasks.domain.loop import Loop
+from tasks.domain.reduction import Reduction
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Trial
 from tests.analysis.example_runs import (
@@ -128,6 +130,21 @@ def test_evidence_is_taken_inside_blocks(tmp_path: Path) -> None:
     for name, value in expected.items():
         (seen,) = claim_of(name, analysis).evidence
         assert seen.value.median == pytest.approx(value), name
+
+
+def test_claims_are_judged_on_the_first_setting_and_its_own_reduction(tmp_path: Path) -> None:
+    def outcome(trial: Trial) -> Outcome:
+        is_judged = trial.loop is Loop.FUSED and trial.reduction in (None, Reduction.AUTO)
+        return make_result(trial, (60.0 if trial.strategy is ONE else 30.0) if is_judged else 7.0 * len(trial.strategy))
+
+    sweep = Sweep(
+        global_batch_sizes=(64,),
+        num_epochs=1,
+        loops=(Loop.FUSED, Loop.STEP),
+        reductions=(Reduction.ONE_DEVICE, Reduction.AUTO),
+    )
+    for item in claim_of(ClaimName.ONE_DEVICE_SLOWER, analyze_example(tmp_path, sweep, outcome)).evidence:
+        assert item.value.values == (2.0,)
 
 
 def test_the_originals_own_figures_and_log_refute_it(by_blocks: dict[int, Analysis]) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tasks.analysis.coverage import RunState
+from tasks.domain.loop import Loop
 from tasks.domain.outcome import InvalidReason
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Trial
@@ -44,11 +45,19 @@ def test_counts_add_up_and_every_problem_has_its_reason(tmp_path: Path) -> None:
     coverage = analyze_example(tmp_path, SHORT, degraded).coverage
     assert (coverage.planned, coverage.valid, coverage.invalid, coverage.failed, coverage.missing) == (9, 6, 1, 1, 1)
     assert coverage.state is RunState.DEGRADED
-    assert {(p.strategy, p.shortfall, p.reason) for p in coverage.problems} == {
+    assert {(p.cell.strategy, p.shortfall, p.reason) for p in coverage.problems} == {
         (ONE, "failed", "worker_killed"),
         (MIRRORED, "invalid", "loss_not_finite"),
         (WORKERS, "missing", None),
     }
+
+
+def test_every_cell_is_planned_in_every_block(tmp_path: Path) -> None:
+    sweep = Sweep(num_epochs=1, num_blocks=2, loops=tuple(Loop), skip_unsupported=True)
+    coverage = analyze_example(tmp_path, sweep, lambda t: None if t.loop is Loop.STEP else realistic(t)).coverage
+    assert (coverage.planned, coverage.valid, coverage.missing) == (48, 30, 18)
+    expected = [cell for cell in sweep.cells if cell.setting.loop is Loop.STEP]
+    assert [(p.block, p.cell) for p in coverage.problems] == [(block, cell) for block in (1, 2) for cell in expected]
 
 
 def test_deleted_trial_makes_a_partial_run(tmp_path: Path) -> None:

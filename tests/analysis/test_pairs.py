@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.domain.loop import Loop
+from tasks.domain.reduction import Reduction
 from tasks.domain.sweep import Sweep
 from tests.analysis.example_runs import MIRRORED, ONE, WORKERS, analyze_example, make_result
 
@@ -11,11 +13,35 @@ from tests.analysis.example_runs import MIRRORED, ONE, WORKERS, analyze_example,
 def test_family_is_every_two_strategies_at_every_batch_size_one_device_second(tmp_path: Path) -> None:
     pairs = analyze_example(tmp_path, Sweep(strategies=(WORKERS, MIRRORED, ONE), num_epochs=1)).pairs
     assert len(pairs) == 9
-    assert [(p.strategy, p.against) for p in pairs if p.global_batch_size == 64] == [
+    assert [(p.cell.strategy, p.against.strategy) for p in pairs if p.cell.global_batch_size == 64] == [
         (WORKERS, ONE),
         (MIRRORED, ONE),
         (MIRRORED, WORKERS),
     ]
+
+
+def test_pairs_stay_inside_a_setting(tmp_path: Path) -> None:
+    sweep = Sweep(num_epochs=1, loops=(Loop.FUSED, Loop.KERAS_FIT), xla=(False, True), skip_unsupported=True)
+    pairs = analyze_example(tmp_path, sweep).pairs
+    assert all(pair.cell.setting == pair.against.setting for pair in pairs)
+    assert all(pair.cell.global_batch_size == pair.against.global_batch_size for pair in pairs)
+    assert len(pairs) == 3 * (3 + 3 + 1)  # Keras fit trains two strategies without XLA, one with it
+
+
+def test_each_reduction_is_an_arm(tmp_path: Path) -> None:
+    sweep = Sweep(
+        strategies=(ONE, MIRRORED),
+        global_batch_sizes=(64,),
+        num_epochs=1,
+        reductions=(Reduction.AUTO, Reduction.HIERARCHICAL_COPY),
+    )
+    pairs = analyze_example(tmp_path, sweep).pairs
+    assert [(pair.cell.reduction, pair.against.reduction) for pair in pairs] == [
+        (Reduction.AUTO, None),
+        (Reduction.HIERARCHICAL_COPY, None),
+        (Reduction.HIERARCHICAL_COPY, Reduction.AUTO),
+    ]
+    assert [pair.num_blocks for pair in pairs] == [1, 1, 1]
 
 
 def test_ratios_are_taken_inside_blocks(tmp_path: Path) -> None:

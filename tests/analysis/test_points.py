@@ -3,12 +3,15 @@
 import dataclasses
 from pathlib import Path
 from statistics import StatisticsError
+from typing import Any
 
 import pytest
 
 from tasks.analysis.analysis import Analysis, analyze
 from tasks.analysis.points import Point
+from tasks.domain.loop import Loop
 from tasks.domain.outcome import InvalidReason
+from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role, Trial
@@ -20,6 +23,7 @@ from tests.analysis.example_runs import (
     WORKERS,
     Outcome,
     analyze_example,
+    cell_of,
     fill,
     make_failure,
     make_result,
@@ -57,6 +61,42 @@ def test_points_come_by_batch_size_then_strategy(tmp_path: Path) -> None:
     assert [(p.global_batch_size, p.strategy) for p in points] == [
         (batch, strategy) for batch in (64, 128, 256) for strategy in (ONE, MIRRORED, WORKERS)
     ]
+
+
+def test_points_are_the_cells_of_the_grid_in_its_order(tmp_path: Path) -> None:
+    sweep = Sweep(
+        num_epochs=1,
+        loops=tuple(Loop),
+        reductions=(Reduction.AUTO, Reduction.RING),
+        xla=(False, True),
+        skip_unsupported=True,
+    )
+    analysis = analyze_example(tmp_path, sweep)
+    assert tuple(point.cell for point in analysis.points) == sweep.cells
+    assert {point.n for point in analysis.points} == {1}
+    assert {point.cell.setting for point in analysis.first_points} == {sweep.settings[0]}
+    assert [p.cell.reduction for p in analysis.points_of(WORKERS)] == [Reduction.AUTO] * 3
+
+
+@pytest.mark.parametrize(
+    "axes", [{"loops": (Loop.FUSED, Loop.STEP)}, {"xla": (False, True)}, {"steps_per_call": (32, 1)}]
+)
+def test_speedup_is_against_one_device_of_the_same_setting(tmp_path: Path, axes: dict[str, Any]) -> None:
+    sweep = Sweep(strategies=(ONE, MIRRORED), global_batch_sizes=(64,), num_epochs=1, **axes)
+    factors = {sweep.settings[0]: 1.0, sweep.settings[1]: 4.0}
+
+    def outcome(trial: Trial) -> Outcome:
+        return make_result(trial, 60.0 if trial.strategy is ONE else 30.0 * factors[trial.cell.setting])
+
+    _, first, _, second = analyze_example(tmp_path, sweep, outcome).points
+    assert (values_of(first, "speedup"), values_of(second, "speedup")) == ((2.0,), (0.5,))
+
+
+def test_first_setting_is_the_first_that_trains_something(tmp_path: Path) -> None:
+    axes: dict[str, Any] = {"loops": (Loop.STEP, Loop.FUSED), "steps_per_call": (32, 1)}
+    sweep = Sweep(global_batch_sizes=(64,), num_epochs=1, skip_unsupported=True, **axes)
+    setting = analyze_example(tmp_path, sweep).setting
+    assert (setting.loop, setting.steps_per_call) == (Loop.STEP, 1)
 
 
 def test_numbers_of_a_point_are_medians_of_its_trials(tmp_path: Path) -> None:
@@ -102,7 +142,7 @@ def test_ratio_never_mixes_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folder = fill(tmp_path, run, lambda trial: by_block(trial) if trial.strategy is ONE else None)
     other = dataclasses.replace(ENVIRONMENT, machine_fingerprint="f" * 16)
     monkeypatch.setattr(example_runs, "ENVIRONMENT", other)
-    folder.put(record_of(run, by_block(plan_trial(run, MIRRORED, 64))))
+    folder.put(record_of(run, by_block(plan_trial(run, cell_of(MIRRORED, 64)))))
     analysis = analyze(run, folder.read())
     assert point_of(analysis, MIRRORED).n == 1
     assert point_of(analysis, MIRRORED).summary("speedup") is None
@@ -145,7 +185,7 @@ def test_target_that_is_not_reached_has_no_time(tmp_path: Path) -> None:
 def test_baselines_are_kept_apart_and_serve_as_denominators(tmp_path: Path) -> None:
     run = make_run(Sweep(strategies=(MIRRORED,), global_batch_sizes=(64,)), num_planned_trials=2)
     folder = fill(tmp_path, run, lambda trial: make_result(trial, 40.0))
-    folder.put(record_of(run, make_result(plan_trial(run, ONE, 64, role=Role.BASELINE), 60.0)))
+    folder.put(record_of(run, make_result(plan_trial(run, cell_of(ONE, 64), role=Role.BASELINE), 60.0)))
     analysis = analyze(run, folder.read())
     assert [p.strategy for p in analysis.points] == [MIRRORED]
     assert [(p.strategy, p.role, p.n) for p in analysis.baselines] == [(ONE, Role.BASELINE, 1)]

@@ -1,11 +1,14 @@
 """Charts: what each must say of itself; that they are the same every time is tested with the report's folder."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tasks.domain.device import DeviceType
+from tasks.domain.loop import Loop
 from tasks.domain.outcome import Phase
+from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.reporting import charts
@@ -46,6 +49,29 @@ def test_last_second_does_not_touch_the_first_of_the_next_panel(tmp_path: Path) 
     assert [panel.get_xticks()[0] for panel in panels] == [0.0] * 3
     assert all(len(panel.get_xticks()) > 2 for panel in panels)
     assert all(panel.get_xticks()[-1] <= 0.96 * panel.get_xlim()[1] for panel in panels)
+
+
+def test_charts_of_several_loops_name_the_loop(tmp_path: Path) -> None:
+    sweep = Sweep(global_batch_sizes=(64, 256), num_epochs=1, loops=tuple(Loop), skip_unsupported=True)
+    files = {
+        name: content.decode(errors="ignore") for name, content in draw_charts(analyze_example(tmp_path, sweep)).items()
+    }
+    for name in ("01-training-time", "04-step-times", "05-phases"):
+        headings = re.findall(r"<!-- (batch .+) -->", files[f"{name}.svg"])
+        assert headings == [f"batch {n} under {loop.label}" for n in (64, 256) for loop in Loop]
+    assert all(f"under {loop.label}" in files["02-scaling.svg"] for loop in Loop)
+    assert "<!-- Test accuracy under the fused loop -->" in files["03-convergence.svg"]
+    assert "Keras fit" not in files["03-convergence.svg"]
+
+
+def test_reductions_of_a_strategy_have_names_and_markers_of_their_own(tmp_path: Path) -> None:
+    sweep = Sweep(strategies=(ONE, MIRRORED), num_epochs=1, reductions=(Reduction.AUTO, Reduction.ONE_DEVICE))
+    analysis = analyze_example(tmp_path, sweep)
+    keys = charts._strategy_keys(analysis, analysis.points, "ideal")
+    assert [(key.get_label(), key.get_fillstyle()) for key in keys[:3]] == [
+        *(("OneDeviceStrategy", "full"), ("MirroredStrategy (auto)", "full"), ("MirroredStrategy (one_device)", "none"))
+    ]
+    assert len(charts.FILLS) == len(Reduction)
 
 
 @pytest.mark.parametrize(

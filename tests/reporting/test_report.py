@@ -19,7 +19,7 @@ from tests.analysis.example_runs import fill, make_run
 from tests.reporting.reports import degraded, tables_of
 
 FILES = {
-    *("report.md", "environment.json", "trials.parquet", "epochs.parquet", "steps.parquet"),
+    *("report.md", "environment.json", "trials.parquet", "epochs.parquet", "steps.parquet", "gradients.parquet"),
     *(f"charts/{name}.{kind}" for name in ("01-training-time", "02-scaling") for kind in ("svg", "png")),
     *(f"charts/{name}.{kind}" for name in ("03-convergence", "04-step-times", "05-phases") for kind in ("svg", "png")),
 }

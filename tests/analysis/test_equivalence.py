@@ -1,0 +1,213 @@
+"""Equivalence: an honest run raises no alarm, a gradient that is off is caught under its own name."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.analysis.analysis import Analysis, analyze
+from tasks.analysis.coverage import RunState
+from tasks.domain.loop import Loop
+from tasks.domain.outcome import GradientProbe, InvalidReason, TrialResult
+from tasks.domain.precision import Precision
+from tasks.domain.strategy import Strategy
+from tasks.domain.sweep import Sweep
+from tasks.domain.trial import Trial
+from tests.analysis.example_runs import (
+    MIRRORED,
+    ONE,
+    WORKERS,
+    Outcome,
+    analyze_example,
+    fill,
+    make_failure,
+    make_probes,
+    make_result,
+    make_run,
+    plan,
+    realistic,
+    record_of,
+)
+
+TWO = Sweep(strategies=(ONE, MIRRORED), global_batch_sizes=(64,), num_epochs=1, num_blocks=2)
+
+
+def off_by(error: float, strategy: Strategy = MIRRORED, block: int = 2) -> Callable[[Trial], Outcome]:
+    """Trainings of 60 and 30 s, in which one trial's gradients are off."""
+
+    def outcome(trial: Trial) -> Outcome:
+        is_off = (trial.strategy, trial.block) == (strategy, block)
+        return make_result(trial, 60.0 if trial.strategy is ONE else 30.0, gradient_error=error if is_off else 0.0)
+
+    return outcome
+
+
+def probed(changed: Callable[[GradientProbe], GradientProbe]) -> Callable[[Trial], Outcome]:
+    """Trainings in which the mirrored trials' probes are changed."""
+
+    def outcome(trial: Trial) -> Outcome:
+        probes = make_probes(trial)
+        changes = tuple(changed(probe) for probe in probes) if trial.strategy is MIRRORED else probes
+        return dataclasses.replace(make_result(trial, 30.0), gradients=changes)
+
+    return outcome
+
+
+def reasons(analysis: Analysis) -> list[tuple[str, str, str | None]]:
+    return [(p.cell.strategy, p.cell.setting.loop, p.reason) for p in analysis.coverage.problems]
+
+
+def test_honest_run_raises_no_alarm(tmp_path: Path) -> None:
+    analysis = analyze_example(tmp_path, Sweep(num_epochs=1, num_blocks=2))
+    assert analysis.coverage.state is RunState.COMPLETE
+    assert (len(analysis.equivalence.checks), analysis.equivalence.num_unchecked) == (12, 0)
+    assert {(check.difference, check.num_steps) for check in analysis.equivalence.checks} == {(0.0, 2)}
+
+
+def test_rounding_is_within_the_tolerance_and_its_size_is_kept(tmp_path: Path) -> None:
+    analysis = analyze_example(tmp_path, TWO, off_by(8.5e-7))
+    assert analysis.coverage.state is RunState.COMPLETE
+    assert sorted(check.difference for check in analysis.equivalence.checks) == pytest.approx([0.0, 8.5e-7])
+
+
+def test_gradient_that_is_off_is_invalid_by_its_own_name_and_in_no_average(tmp_path: Path) -> None:
+    analysis = analyze_example(tmp_path, TWO, off_by(1e-3))
+    (problem,) = analysis.coverage.problems
+    assert (problem.cell.strategy, problem.block, problem.shortfall) == (MIRRORED, 2, "invalid")
+    assert problem.reason == InvalidReason.GRADIENTS_DISAGREE
+    assert problem.message
+    assert problem.message.startswith("the gradient of step ")
+    assert problem.message.endswith(
+        "differs by 0.001, relatively, from that of the block's one-device trial (tolerance 3e-05)"
+    )
+    single, mirrored = analysis.points
+    assert (single.n, mirrored.n) == (2, 1)
+    assert tuple(mirrored.trials["block"]) == (1,)
+    assert set(mirrored.epochs["block"]) == {1}
+    assert analysis.pairs[0].num_blocks == 1
+    assert (analysis.coverage.valid, analysis.coverage.invalid) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda probe: dataclasses.replace(probe, loss_sum=probe.loss_sum * 1.01), "the loss of step "),
+        (lambda probe: dataclasses.replace(probe, loss_sum=math.nan), "the loss of step 1 differs by inf"),
+        (
+            lambda probe: dataclasses.replace(probe, projections=(math.nan,) * 8),
+            "the gradient of step 1 differs by inf",
+        ),
+        (lambda probe: dataclasses.replace(probe, num_examples=63), "the probed steps or their examples are not those"),
+        (lambda probe: dataclasses.replace(probe, step=probe.step + 1), "the probed steps or their examples are not"),
+        (lambda probe: dataclasses.replace(probe, projections=(1.0,)), "the probed steps or their examples are not"),
+    ],
+)
+def test_whatever_was_probed_must_agree(
+    tmp_path: Path, change: Callable[[GradientProbe], GradientProbe], message: str
+) -> None:
+    coverage = analyze_example(tmp_path, dataclasses.replace(TWO, num_blocks=1), probed(change)).coverage
+    assert [p.reason for p in coverage.problems] == [InvalidReason.GRADIENTS_DISAGREE]
+    assert str(coverage.problems[0].message).startswith(message)
+
+
+def test_difference_is_relative_to_the_references_norm(tmp_path: Path) -> None:
+    def outcome(trial: Trial) -> Outcome:
+        values = (3.0, 4.0) if trial.strategy is ONE else (3.0, 3.0)
+        probe = GradientProbe(step=1, num_examples=64, loss_sum=2.0, gradient_norm=5.0, projections=values)
+        return dataclasses.replace(make_result(trial, 30.0), gradients=(probe,))
+
+    (check,) = analyze_example(tmp_path, dataclasses.replace(TWO, num_blocks=1), outcome).equivalence.checks
+    assert check.difference == pytest.approx((1 / 2) ** 0.5 / 5)
+
+
+def test_projections_estimate_the_difference_of_whole_gradients(tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    gradient, error = generator.standard_normal((2, 1000))
+    vectors = generator.standard_normal((64, 1000))
+
+    def outcome(trial: Trial) -> Outcome:
+        own = gradient if trial.strategy is ONE else gradient + 1e-3 * error
+        probe = GradientProbe(
+            step=1,
+            num_examples=64,
+            loss_sum=2.0,
+            gradient_norm=float(np.linalg.norm(own)),
+            projections=tuple((vectors @ own).tolist()),
+        )
+        return dataclasses.replace(make_result(trial, 30.0), gradients=(probe,))
+
+    (check,) = analyze_example(tmp_path, dataclasses.replace(TWO, num_blocks=1), outcome).equivalence.checks
+    exact = 1e-3 * np.linalg.norm(error) / np.linalg.norm(gradient)
+    assert check.difference == pytest.approx(exact, rel=0.3)  # standard error of the estimate: sqrt(2 / 64) / 2
+
+
+def test_without_a_one_device_trial_nothing_is_checked(tmp_path: Path) -> None:
+    analysis = analyze_example(tmp_path, Sweep(strategies=(MIRRORED, WORKERS), num_epochs=1), off_by(1.0, block=1))
+    assert analysis.coverage.state is RunState.COMPLETE
+    assert (analysis.equivalence.checks, analysis.equivalence.num_unchecked) == ((), 6)
+
+
+def test_block_whose_one_device_trial_failed_is_unchecked(tmp_path: Path) -> None:
+    def outcome(trial: Trial) -> Outcome:
+        return make_failure(trial) if (trial.strategy, trial.block) == (ONE, 2) else off_by(1.0)(trial)
+
+    analysis = analyze_example(tmp_path, TWO, outcome)
+    assert (len(analysis.equivalence.checks), analysis.equivalence.num_unchecked) == (1, 1)
+    assert analysis.coverage.invalid == 0
+
+
+def test_trial_without_gradients_is_unchecked(tmp_path: Path) -> None:
+    def outcome(trial: Trial) -> Outcome:
+        probes = () if trial.strategy is MIRRORED else make_probes(trial)
+        return dataclasses.replace(make_result(trial, 30.0), gradients=probes)
+
+    equivalence = analyze_example(tmp_path, TWO, outcome).equivalence
+    assert (equivalence.checks, equivalence.num_unchecked) == ((), 2)
+
+
+def test_earlier_finding_keeps_its_name(tmp_path: Path) -> None:
+    def outcome(trial: Trial) -> Outcome:
+        reason = InvalidReason.LOSS_NOT_FINITE if trial.strategy is MIRRORED else None
+        return make_result(trial, 30.0, invalid_reason=reason, gradient_error=1.0 if reason else 0.0)
+
+    assert {reason for *_, reason in reasons(analyze_example(tmp_path, TWO, outcome))} == {"loss_not_finite"}
+
+
+@pytest.mark.parametrize("loops", [(Loop.FUSED, Loop.KERAS_FIT), (Loop.KERAS_FIT, Loop.FUSED)])
+def test_loops_are_compared_with_each_other_the_first_is_the_reference(tmp_path: Path, loops: tuple[Loop, ...]) -> None:
+    def outcome(trial: Trial) -> TrialResult:
+        return make_result(trial, 30.0, gradient_error=1e-3 if trial.loop is Loop.KERAS_FIT else 0.0)
+
+    run = make_run(dataclasses.replace(TWO, num_blocks=1, loops=loops))
+    folder = fill(tmp_path, run, lambda trial: None)
+    for number, trial in enumerate(reversed(plan(run))):  # the order of settings counts, not that of trials
+        folder.put(record_of(run, outcome(trial), number))
+    found = reasons(analyze(run, folder.read()))
+    assert found == [(strategy, loops[1], "gradients_disagree") for strategy in (ONE, MIRRORED)]
+
+
+def test_precisions_have_tolerances_and_references_of_their_own(tmp_path: Path) -> None:
+    def outcome(trial: Trial) -> Outcome:
+        is_mixed, is_mirrored = trial.precision is Precision.MIXED_BFLOAT16, trial.strategy is MIRRORED
+        return make_result(trial, 30.0, gradient_error=0.5 * is_mixed + 1e-3 * is_mirrored)
+
+    sweep = dataclasses.replace(TWO, num_blocks=1, precisions=(Precision.FLOAT32, Precision.MIXED_BFLOAT16))
+    analysis = analyze_example(tmp_path, sweep, outcome)
+    assert {check.precision: check.is_passed for check in analysis.equivalence.checks} == {
+        Precision.FLOAT32: False,
+        Precision.MIXED_BFLOAT16: True,
+    }
+    assert [p.cell.setting.precision for p in analysis.coverage.problems] == [Precision.FLOAT32]
+
+
+def test_run_without_records_has_nothing_to_check(tmp_path: Path) -> None:
+    equivalence = analyze_example(tmp_path, TWO, lambda trial: None).equivalence
+    assert (equivalence.checks, equivalence.num_unchecked) == ((), 0)
+
+
+def test_xla_is_compared_with_the_setting_without(tmp_path: Path) -> None:
+    sweep = dataclasses.replace(TWO, num_blocks=1, xla=(False, True))
+    assert len(analyze_example(tmp_path, sweep, realistic).equivalence.checks) == 3

@@ -1,0 +1,119 @@
+import pytest
+
+from tasks.domain.cell import Cell, Setting
+from tasks.domain.device import Devices, DeviceType
+from tasks.domain.loop import Loop
+from tasks.domain.precision import Precision
+from tasks.domain.reduction import Reduction
+from tasks.domain.strategy import Strategy
+from tasks.domain.sweep import Sweep
+from tests.domain.test_sweep import DATA, TWO_CORES
+
+ONE, MIRRORED, WORKERS = Strategy
+
+
+def test_grid_goes_by_setting_then_batch_then_strategy() -> None:
+    sweep = Sweep(loops=(Loop.STEP, Loop.FUSED), global_batch_sizes=(64, 128), strategies=(ONE, MIRRORED))
+    assert [cell.label for cell in sweep.cells] == [
+        "one_device, batch 64, step",
+        "mirrored, batch 64, step",
+        "one_device, batch 128, step",
+        "mirrored, batch 128, step",
+        "one_device, batch 64",
+        "mirrored, batch 64",
+        "one_device, batch 128",
+        "mirrored, batch 128",
+    ]
+
+
+def test_each_reduction_goes_to_the_strategies_that_know_it() -> None:
+    sweep = Sweep(reductions=(Reduction.AUTO, Reduction.RING, Reduction.HIERARCHICAL_COPY), global_batch_sizes=(64,))
+    assert [(cell.strategy, cell.reduction) for cell in sweep.cells] == [
+        (ONE, None),
+        (MIRRORED, Reduction.AUTO),
+        (MIRRORED, Reduction.HIERARCHICAL_COPY),
+        (WORKERS, Reduction.AUTO),
+        (WORKERS, Reduction.RING),
+    ]
+
+
+def test_steps_per_call_follow_the_loop_unless_asked() -> None:
+    assert [setting.steps_per_call for setting in Sweep(loops=tuple(Loop), skip_unsupported=True).settings] == [
+        32,
+        1,
+        1,
+    ]
+    assert [setting.steps_per_call for setting in Sweep(steps_per_call=(1, 8)).settings] == [1, 8]
+
+
+def test_what_cannot_work_is_left_out_only_if_asked() -> None:
+    with pytest.raises(ValueError, match="multi_worker_mirrored, batch 64, keras_fit cannot work: Keras 3 does not"):
+        Sweep(loops=(Loop.FUSED, Loop.KERAS_FIT))
+    sweep = Sweep(loops=(Loop.FUSED, Loop.KERAS_FIT), skip_unsupported=True)
+    assert len(sweep.cells) == 9 + 6
+    assert {(cell.strategy, cell.setting.loop) for cell in sweep.skipped} == {(WORKERS, Loop.KERAS_FIT)}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (
+            {"loops": (Loop.KERAS_FIT,), "xla": (True,), "strategies": (ONE, MIRRORED)},
+            "mirrored, batch 64, keras_fit, XLA cannot work: Keras does not compile by XLA under MirroredStrategy",
+        ),
+        (
+            {"loops": (Loop.STEP,), "steps_per_call": (8,)},
+            "the step loop makes one call a step; leave one of the two out",
+        ),
+        ({"loops": ()}, "loops is empty; name at least one of fused, step, keras_fit"),
+        ({"precisions": (Precision.FLOAT32,) * 2}, "precisions names float32 twice"),
+        ({"xla": (True, True)}, "xla names True twice"),
+        ({"steps_per_call": (0,)}, "steps_per_call=0 must be at least 1"),
+        (
+            {"strategies": (ONE, MIRRORED), "reductions": (Reduction.RING,)},
+            "reduction=ring is known to multi_worker_mirrored only, of which none is asked for; leave it out",
+        ),
+        (
+            {"reductions": (Reduction.RING,)},
+            "strategy=mirrored cannot work with any of the loops and reductions that are asked for",
+        ),
+        (
+            {"loops": (Loop.KERAS_FIT,), "skip_unsupported": True},
+            "strategy=multi_worker_mirrored cannot work with any of the loops",
+        ),
+    ],
+)
+def test_combinations_are_refused_with_value_rule_and_way_out(wrong: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=".") as refused:
+        Sweep(**wrong)  # type: ignore[arg-type]
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_more_steps_per_call_than_an_epoch_has_are_refused() -> None:
+    with pytest.raises(ValueError, match="steps_per_call=48 is more than the 47 steps of an epoch at batch 64; use at"):
+        Sweep(steps_per_call=(48,), max_train_examples=3000).check(TWO_CORES, DATA)
+    Sweep(max_train_examples=3000).check(TWO_CORES, DATA)
+
+
+def test_nccl_without_gpus_is_refused() -> None:
+    with pytest.raises(ValueError, match="reduction=nccl needs GPUs, device=cpu_slice has none; use reduction=auto"):
+        Sweep(reductions=(Reduction.NCCL,)).check(TWO_CORES, DATA)
+    Sweep(reductions=(Reduction.NCCL,)).check(Devices(cores=(0,), gpus=("A100",) * 2), DATA)
+
+
+def test_precision_that_the_hardware_lacks_is_refused() -> None:
+    machine = Devices(cores=(0, 1), gpus=("V100", "V100"), gpu_precisions=(Precision.FLOAT32, Precision.MIXED_FLOAT16))
+    with pytest.raises(
+        ValueError, match="precision=mixed_bfloat16 is not computed by the hardware of this machine's GPUs"
+    ):
+        Sweep(precisions=(Precision.MIXED_BFLOAT16,)).check(machine, DATA)
+    with pytest.raises(ValueError, match="machine's CPU; use one of float32, float64"):
+        Sweep(precisions=(Precision.MIXED_FLOAT16,), device=DeviceType.CPU_SLICE).check(machine, DATA)
+    Sweep(precisions=(Precision.MIXED_FLOAT16,)).check(machine, DATA)
+
+
+def test_label_states_what_is_not_the_default() -> None:
+    setting = Setting(precision=Precision.MIXED_BFLOAT16, is_xla_enabled=True, steps_per_call=8)
+    cell = Cell(strategy=MIRRORED, reduction=Reduction.NCCL, global_batch_size=64, setting=setting)
+    assert cell.label == "mirrored (nccl), batch 64, mixed_bfloat16, XLA, 8 steps a call"
