@@ -78,6 +78,7 @@ async def _submit(trial: Trial, opened: OpenRun) -> FlowRun:
         flow_run_name=f"{opened.run.run_name}: {trial.label}",
         timeout=0,
         as_subflow=True,
+        job_variables={"command": f"python -m flows.engine {trial.num_workers}"},
         # The same attempt submits a trial once, however often it is retried; another attempt submits it anew.
         idempotency_key=f"{flow_run.id}:{flow_run.run_count}:{trial.key}",
     )

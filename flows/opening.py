@@ -12,8 +12,9 @@ from tasks.domain.device import DeviceType
 from tasks.domain.sweep import Sweep
 from tasks.planning.planner import plan_block
 from tasks.results.environment import find_devices
+from tasks.results.error import ResultsError
 from tasks.results.run import Run, check_run_name
-from tasks.results.store import ResultsError, RunFolder
+from tasks.results.store import RunFolder
 
 
 @dataclass(frozen=True, slots=True)

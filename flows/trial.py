@@ -10,7 +10,7 @@ from prefect.states import Completed, Failed
 
 from flows import locations
 from flows.names import machine_limit
-from tasks.data.task import prepare_dataset
+from tasks.data.preparation import prepare
 from tasks.domain.outcome import Status
 from tasks.domain.trial import Trial
 from tasks.training.task import train
@@ -29,7 +29,7 @@ async def trial(trial: Trial, run_name: str, submitted_at: datetime) -> State:
         submitted_at: when the run was asked for; the queue time counts from here.
     """
     async with concurrency(machine_limit(platform.node()), occupy=1, strict=True, lease_duration=LEASE_SECONDS):
-        data = prepare_dataset(trial.dataset, str(locations.data_cache()))
+        data = prepare(trial.dataset, locations.data_cache())
         status, summary = await train(trial, run_name, str(locations.runs() / run_name), data, submitted_at)
     if status == Status.VALID:
         return Completed(message=summary)

@@ -27,7 +27,7 @@ def flow_of(declared: dict[str, Any]) -> Flow[..., Any]:
 
 
 def test_deployments_are_those_that_the_documentation_names() -> None:
-    assert IDS == ["full", "smoke", "nightly", "gpu"]
+    assert IDS == ["full", "smoke", "loops", "nightly", "gpu"]
 
 
 def test_no_path_is_stored_with_a_deployment() -> None:
@@ -61,7 +61,8 @@ def test_parameters_pass_the_flows_own_validation(declared: dict[str, Any]) -> N
 def test_pool_is_one_that_the_stack_creates(declared: dict[str, Any]) -> None:
     expected = TRIAL_POOL if declared["name"] == "gpu" else BENCHMARK_POOL
     assert declared["work_pool"]["name"] == expected
-    assert declared["work_pool"]["job_variables"]["command"] == "python -m prefect.engine"
+    command = declared["work_pool"]["job_variables"]["command"]
+    assert command == ("python -m flows.engine 1" if declared["name"] == "gpu" else "python -m prefect.engine")
 
 
 @for_each_deployment

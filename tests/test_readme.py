@@ -8,9 +8,14 @@ import pytest
 import yaml
 
 from flows.__main__ import _parser
+from tasks.analysis.equivalence import TOLERANCES
 from tasks.domain.exit_code import ExitCode
+from tasks.domain.loop import Loop
 from tasks.domain.outcome import FailureReason, InvalidReason
+from tasks.domain.precision import Precision
+from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
+from tasks.planning.planner import CPU_MICRO_BATCH_SIZE
 from tasks.results import schema
 
 ROOT = Path(__file__).parents[1]
@@ -69,14 +74,22 @@ def test_method_page_lists_every_reason() -> None:
         assert f"`{reason}`" in METHOD
 
 
-@pytest.mark.parametrize(
-    ("name", "columns"), [("trials", schema.TRIALS), ("epochs", schema.EPOCHS), ("steps", schema.STEPS)]
-)
+def test_method_page_explains_every_loop_precision_and_reduction() -> None:
+    for choice in (*Loop, *Precision, *Reduction):
+        assert f"`{choice}`" in METHOD
+    for precision, tolerance in TOLERANCES.items():
+        assert f"| `{precision}` | {tolerance:g} |" in METHOD
+    assert f"micro-batches of {CPU_MICRO_BATCH_SIZE} rows" in METHOD
+
+
+@pytest.mark.parametrize(("name", "columns"), schema.TABLES.items())
 def test_results_page_is_the_schema(name: str, columns: tuple[schema.Column, ...]) -> None:
     section = RESULTS.split(f"## {name}\n")[1].split("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| `")]
+    escaped = [str(c.type).replace("<", "\\<") for c in columns]
     assert rows == [
-        f"| `{c.name}` | {c.type} | {c.unit or ''} | {'yes' if c.is_nullable else ''} | {c.doc} |" for c in columns
+        f"| `{c.name}` | {kind} | {c.unit or ''} | {'yes' if c.is_nullable else ''} | {c.doc} |"
+        for c, kind in zip(columns, escaped, strict=True)
     ]
     assert f"Schema version {schema.VERSION}" in RESULTS
 

@@ -153,7 +153,7 @@ class Phase(StrEnum):
     """Where a trial's wall time goes, in order."""
 
     PROCESS_START = "process_start"
-    """From launch to the first line of our code in the chief."""
+    """From launch to the first line of our code in the chief, or to the end of the import that began before."""
     IMPORT = "import"
     """Importing TensorFlow and Keras."""
     RUNTIME = "runtime"

@@ -18,8 +18,9 @@ from tasks.reporting.markdown import Chart, Edition, escape
 from tasks.reporting.measurements import MEASUREMENTS, describe
 from tasks.reporting.opening import open_report
 from tasks.reporting.provenance import describe_failures, describe_machine, describe_repetition
+from tasks.results.error import ResultsError
 from tasks.results.run import Run, decode_run, encode_run
-from tasks.results.store import ResultsError, Tables, read_tables, write_tables
+from tasks.results.store import Tables, read_tables, write_tables
 
 REPORT, ENVIRONMENT, CHARTS = "report.md", "environment.json", "charts"
 
@@ -84,12 +85,18 @@ def rebuild_report(folder: Path) -> Path:
 
 
 def read_report(folder: Path) -> tuple[Run, Tables]:
-    """What the report in `folder` was written from; raises ResultsError where it is missing or damaged."""
+    """What the report in `folder` was written from; raises ResultsError where it is missing or damaged.
+
+    Raises ResultsError, too, where its tables are of another schema version.
+    """
     path = folder / ENVIRONMENT
     try:
-        run = decode_run(json.dumps(json.loads(path.read_bytes())["run"]).encode())
+        run = decode_run(json.dumps(json.loads(path.read_bytes())["run"]).encode(), folder)
+    except ResultsError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResultsError(f"{path} cannot be read ({error}); write the report again from its run") from error
+        first_line = str(error).partition("\n")[0]
+        raise ResultsError(f"{path} cannot be read ({first_line}); write the report again from its run") from error
     return run, read_tables(folder)
 
 

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from pydantic import TypeAdapter
 
@@ -10,6 +11,7 @@ from tasks.domain.device import DeviceType
 from tasks.domain.refusal import Refusal
 from tasks.domain.sweep import Sweep
 from tasks.results import schema
+from tasks.results.error import ResultsError
 
 NAME_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -47,6 +49,22 @@ def encode_run(run: Run) -> bytes:
     return TypeAdapter(Run).dump_json(run, indent=2) + b"\n"
 
 
-def decode_run(text: bytes) -> Run:
-    """The description in `text`; raises pydantic.ValidationError where it is damaged."""
+def decode_run(text: bytes, folder: Path) -> Run:
+    """The description in `text`, which is kept in `folder`; raises pydantic.ValidationError where it is damaged.
+
+    Raises ResultsError where the folder's tables are of another schema version.
+    """
+    version = TypeAdapter(_Version).validate_json(text).schema_version
+    if version != schema.VERSION:
+        raise ResultsError(
+            f"{folder} has schema_version={version}, this release reads {schema.VERSION}; measure it again, or read "
+            "it with the release that wrote it"
+        )
     return TypeAdapter(Run).validate_json(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """What every version of a description says."""
+
+    schema_version: int

@@ -11,9 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
-from tasks.domain.refusal import Refusal
 from tasks.results import schema
+from tasks.results.error import ResultsError
 from tasks.results.record import Record
 from tasks.results.run import Run, decode_run, encode_run
 
@@ -28,10 +29,6 @@ class Tables:
     epochs: pa.Table
     steps: pa.Table
     gradients: pa.Table
-
-
-class ResultsError(Refusal):
-    """A results folder that cannot be used, in one sentence."""
 
 
 class RunFolder:
@@ -58,11 +55,14 @@ class RunFolder:
             raise ResultsError(f"{self.path} already holds a run; choose another name or folder")
 
     def describe(self) -> Run:
-        """The run's description; raises ResultsError where there is none."""
+        """The run's description; raises ResultsError where there is none, or one that this release does not read."""
+        path = self.path / DESCRIPTION
         try:
-            return decode_run((self.path / DESCRIPTION).read_bytes())
+            return decode_run(path.read_bytes(), self.path)
         except FileNotFoundError:
             raise ResultsError(f"{self.path} holds no run ({DESCRIPTION} is missing)") from None
+        except ValidationError as error:
+            raise ResultsError(f"{path} cannot be read ({_first_line(error)}); measure the run again") from error
 
     @property
     def logs(self) -> Path:
@@ -99,7 +99,7 @@ class RunFolder:
     def _records(self) -> Iterator[pa.Table]:
         for path in sorted((self.path / "trials").glob("*.parquet")):
             try:
-                record = pq.read_table(path, schema=schema.record_schema(), page_checksum_verification=True)
+                record = _read_table(path, schema.record_schema())
                 _split(record)  # a value that must not be null may be, where the damage is outside the checksums
             except (pa.ArrowException, ValueError, KeyError, OSError) as error:
                 raise ResultsError(
@@ -122,12 +122,22 @@ def read_tables(folder: Path) -> Tables:
     for name, columns in schema.TABLES.items():
         try:
             path = folder / f"{name}.parquet"
-            parts.append(pq.read_table(path, schema=schema.arrow_schema(columns), page_checksum_verification=True))
-        except (pa.ArrowInvalid, OSError) as error:
+            parts.append(_read_table(path, schema.arrow_schema(columns)))
+        except (pa.ArrowException, ValueError, OSError) as error:
             raise ResultsError(
                 f"{folder / name}.parquet cannot be read ({_first_line(error)}); rebuild it from its run"
             ) from error
     return Tables(*parts)
+
+
+def _read_table(path: Path, declared: pa.Schema) -> pa.Table:
+    """The table at `path`; raises ValueError unless it has exactly the declared columns.
+
+    Arrow, told a schema, makes nulls of a column whose name is damaged: names are not under a checksum.
+    """
+    if not pq.read_schema(path).equals(declared):
+        raise ValueError("its columns are not those of the schema")
+    return pq.read_table(path, schema=declared, page_checksum_verification=True)
 
 
 def put_if_absent(path: Path, content: bytes | pa.Buffer) -> bool:

@@ -8,8 +8,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from tasks.domain.trial import Trial
 from tasks.training import request as protocol
 from tasks.training.cluster import WorkerPlace, place_workers
 from tasks.training.merging import merge_outcomes
+from tasks.training.processes import WORKER, launch
 
 OnLine = Callable[[str], None]
 """Called with each line of output, from another thread."""
@@ -44,7 +45,7 @@ def run_trial(
     data_directory: Path,
     interpreter: str = sys.executable,
     on_line: OnLine = lambda line: None,
-    module: str = "tasks.training.worker",
+    module: str = WORKER,
 ) -> TrialResult | TrialFailure:
     """Train `trial` in fresh processes and return what came of it; never raises for a training that went wrong.
 
@@ -64,8 +65,9 @@ def run_trial(
         pumps: list[threading.Thread] = []
         try:
             for place in places:
-                request = _request(trial, place, data_directory, directory, launched_at)
-                process = _launch(request, place, interpreter, module)
+                request = directory / f"request-{place.rank}.json"
+                protocol.write_document(_request(trial, place, data_directory, directory, launched_at), request)
+                process = launch(request, place, interpreter, module)
                 processes.append(process)
                 pumps.append(_start(_pump, process, place.rank if len(places) > 1 else None, on_line))
                 _start(_report_exit, process, place.rank, exits)
@@ -92,43 +94,6 @@ def _request(
         parent_pid=os.getpid(),
         launched_at=launched_at,
     )
-
-
-def _launch(
-    request: protocol.WorkerRequest, place: WorkerPlace, interpreter: str, module: str
-) -> subprocess.Popen[str]:
-    directory = Path(request.outcome_directory)
-    path = directory / f"request-{place.rank}.json"
-    protocol.write_document(request, path)
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "KERAS_BACKEND": "tensorflow", "PYTHONUNBUFFERED": "1"}
-    # A cluster of the user's must not become this trial's: only the launcher says who trains with whom.
-    inherited = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
-    with _bound_to(place.cpus):
-        return subprocess.Popen(
-            [interpreter, "-m", module, str(path)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            cwd=directory,
-            env=quiet | inherited | place.environment,
-            start_new_session=True,
-        )
-
-
-@contextmanager
-def _bound_to(cpus: Sequence[int]) -> Iterator[None]:
-    """Bind this thread for a while: a child inherits its cores from the thread that starts it."""
-    if not cpus:
-        yield
-        return
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cpus)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def _await_exits(

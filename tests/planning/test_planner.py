@@ -1,6 +1,7 @@
 from collections import Counter
 
 from tasks.domain.device import DeviceType
+from tasks.domain.loop import Loop
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Trial
@@ -62,4 +63,6 @@ def test_cpu_settings_never_reach_a_gpu() -> None:
     for trial in plan_block(Sweep(), DeviceType.GPU, DATA, 1):
         assert (trial.cores_per_replica, trial.micro_batch_size) == (None, None)
     for trial in plan_block(Sweep(cores_per_replica=2), CPU, DATA, 1):
-        assert (trial.cores_per_replica, trial.micro_batch_size) == (2, 32)
+        assert (trial.cores_per_replica, trial.micro_batch_size) == (2, 64)
+    for trial in plan_block(Sweep(loops=(Loop.STEP,)), CPU, DATA, 1):
+        assert (trial.micro_batch_size, trial.steps_per_call) == (None, 1)

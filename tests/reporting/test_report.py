@@ -13,8 +13,10 @@ import pytest
 from tasks.domain.sweep import Sweep
 from tasks.reporting import charts, report
 from tasks.reporting.report import artifact_markdown, rebuild_report, write_report
+from tasks.results import schema
+from tasks.results.error import ResultsError
 from tasks.results.run import Run
-from tasks.results.store import ResultsError, Tables
+from tasks.results.store import Tables
 from tests.analysis.example_runs import fill, make_run
 from tests.reporting.reports import degraded, tables_of
 
@@ -100,8 +102,19 @@ def test_failed_writing_leaves_the_earlier_report(
 def test_folder_that_is_no_report_is_refused_in_one_sentence(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "environment.json").write_bytes(content)
-    with pytest.raises(ResultsError, match=r"environment\.json cannot be read"):
+    with pytest.raises(ResultsError, match=r"environment\.json cannot be read") as refused:
         rebuild_report(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_report_of_another_schema_version_is_refused_by_naming_both(tmp_path: Path) -> None:
+    (tmp_path / "environment.json").write_text('{"run": {"schema_version": 1, "sweep": {"loop": "fused"}}}')
+    with pytest.raises(ResultsError) as refused:
+        rebuild_report(tmp_path)
+    assert str(refused.value) == (
+        f"{tmp_path} has schema_version=1, this release reads {schema.VERSION}; measure it again, or read it with "
+        "the release that wrote it"
+    )
 
 
 def test_artifact_is_short_and_carries_its_images(written: tuple[Run, Tables, Path]) -> None:

@@ -6,14 +6,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.domain.device import DeviceType
-from tasks.domain.outcome import Epoch, FailureReason, Phase, StepWindow, TrialFailure, TrialResult
+from tasks.domain.outcome import (
+    Epoch,
+    FailureReason,
+    GradientProbe,
+    Phase,
+    StepWindow,
+    TrialFailure,
+    TrialResult,
+)
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Trial
 from tasks.results import schema
 from tasks.results.environment import describe_environment
+from tasks.results.error import ResultsError
 from tasks.results.record import Record, build_record
 from tasks.results.run import Run, check_run_name
-from tasks.results.store import ResultsError, RunFolder, put_if_absent, read_tables, write_tables
+from tasks.results.store import RunFolder, put_if_absent, read_tables, write_tables
 from tests.examples import make_trial
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -55,6 +64,7 @@ def result_of(trial: Trial) -> TrialResult:
         message=None,
         epochs=epochs,
         windows=(StepWindow(epoch=1, first_step=1, num_steps=4, num_examples=256, seconds=0.5),),
+        gradients=(GradientProbe(step=1, num_examples=64, loss_sum=147.0, gradient_norm=1.5, projections=(0.5, -1.0)),),
         phase_seconds={Phase.IMPORT: 3.0, Phase.TRAINING: 4.0},
         wall_seconds=8.0,
         is_pinned=True,
@@ -92,7 +102,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def test_record_has_every_declared_column_and_no_other(folder: RunFolder) -> None:
-    declared = {column.name for column in schema.TRIALS} | {"epochs", "steps"}
+    declared = {column.name for column in schema.TRIALS} | {"epochs", "steps", "gradients"}
     assert set(record_of(result_of(make_trial()))) <= declared
     assert set(record_of(failure_of(make_trial()))) <= declared
     required = {column.name for column in schema.TRIALS if not column.is_nullable}
@@ -116,7 +126,7 @@ def test_failed_trial_is_a_row_with_nulls_and_not_a_zero(folder: RunFolder) -> N
     assert (row["status"], row["reason"], row["failed_phase"]) == ("failed", "worker_killed", "training")
     for name in ("training_seconds", "examples_per_second", "test_accuracy", "device_seconds", "unexplained_seconds"):
         assert row[name] is None
-    assert folder.read().epochs.num_rows == 0
+    assert (folder.read().epochs.num_rows, folder.read().gradients.num_rows) == (0, 0)
 
 
 def test_tables_come_back_in_the_order_of_blocks_and_starts(folder: RunFolder) -> None:
@@ -128,6 +138,8 @@ def test_tables_come_back_in_the_order_of_blocks_and_starts(folder: RunFolder) -
     assert tables.epochs.column("trial_key").to_pylist() == [trials[i].key for i in (1, 1, 2, 2, 0, 0)]
     assert tables.epochs.column("epoch").to_pylist() == [1, 2] * 3
     assert tables.steps.column("seconds").to_pylist() == [0.5] * 3
+    assert tables.gradients.column("trial_key").to_pylist() == [trials[i].key for i in (1, 2, 0)]
+    assert tables.gradients.column("projections").to_pylist() == [[0.5, -1.0]] * 3
 
 
 def test_a_record_is_written_once(folder: RunFolder) -> None:
@@ -164,6 +176,14 @@ def test_flipped_bit_never_changes_a_value_in_silence(folder: RunFolder) -> None
     assert num_refused > 20
 
 
+def test_damaged_name_of_a_column_is_not_a_column_of_nulls(folder: RunFolder) -> None:
+    folder.put(record_of(result_of(make_trial())))
+    (file,) = (folder.path / "trials").iterdir()
+    file.write_bytes(file.read_bytes().replace(b"test_accuracy", b"test_accuraay"))
+    with pytest.raises(ResultsError, match="cannot be read"):
+        folder.read()
+
+
 def test_run_that_is_being_measured_is_closed_to_others(folder: RunFolder) -> None:
     with (
         folder.locked(),
@@ -181,6 +201,25 @@ def test_second_run_into_the_same_folder_is_refused(folder: RunFolder) -> None:
     assert folder.describe() == make_run()
 
 
+def test_run_of_another_schema_version_is_refused_by_naming_both(folder: RunFolder) -> None:
+    description = folder.path / "run.json"
+    description.write_text(description.read_text().replace('"schema_version": 2', '"schema_version": 1'))
+    with pytest.raises(ResultsError) as refused:
+        folder.describe()
+    assert str(refused.value) == (
+        f"{folder.path} has schema_version=1, this release reads {schema.VERSION}; measure it again, or read it with "
+        "the release that wrote it"
+    )
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"schema_version": 2}'])
+def test_damaged_description_is_named(folder: RunFolder, content: str) -> None:
+    (folder.path / "run.json").write_text(content)
+    with pytest.raises(ResultsError, match=r"run\.json cannot be read .*; measure the run again") as refused:
+        folder.describe()
+    assert "\n" not in str(refused.value)
+
+
 def test_unwritable_folder_is_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultsError, match="cannot be written .*; choose another"):
@@ -194,11 +233,12 @@ def test_report_tables_keep_types_docs_and_bytes(folder: RunFolder, tmp_path: Pa
     first = (tmp_path / "trials.parquet").read_bytes()
     again = read_tables(tmp_path)
     assert again.trials.equals(tables.trials)
+    assert again.gradients.equals(tables.gradients)
     write_tables(again, tmp_path)
     assert (tmp_path / "trials.parquet").read_bytes() == first
     found = pq.read_schema(tmp_path / "trials.parquet")
     assert found.field("training_seconds").metadata[b"unit"] == b"s"
-    assert found.metadata[b"stratbench_schema"] == b"1"
+    assert found.metadata[b"stratbench_schema"] == b"2"
 
 
 def _race(path: Path, who: int, wins: "multiprocessing.Queue[int]") -> None:
@@ -227,7 +267,7 @@ def test_run_names_cannot_leave_the_results_root(name: str) -> None:
 
 
 def test_every_column_is_documented_and_named_by_the_rules() -> None:
-    for table in (schema.TRIALS, schema.EPOCHS, schema.STEPS):
+    for table in schema.TABLES.values():
         names = [column.name for column in table]
         assert len(set(names)) == len(names)
         for column in table:

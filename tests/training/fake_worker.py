@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from tasks.domain.outcome import Epoch, Phase, StepWindow
+from tasks.domain.outcome import Epoch, GradientProbe, Phase, StepWindow
 from tasks.training import request as protocol
 from tasks.training.ledger import PhaseLedger
 from tasks.training.order import example_order, order_checksum
@@ -68,6 +68,7 @@ def main(path: str) -> None:
             for epoch in range(1, trial.num_epochs + 1)
         ),
         windows=(StepWindow(epoch=1, first_step=1, num_steps=4, num_examples=256, seconds=0.1 * (1 + request.rank)),),
+        gradients=(GradientProbe(step=1, num_examples=64, loss_sum=147.0, gradient_norm=1.0, projections=(0.5, -1.0)),),
         phase_seconds=ledger.seconds,
         finished_at=finished_at,
         is_pinned=pinned,

@@ -59,6 +59,7 @@ def test_good_trial_yields_times_of_the_slowest_and_examples_of_all(tmp_path: Pa
     assert [epoch.training_seconds for epoch in result.epochs] == [2.0, 2.0]
     assert [epoch.num_examples for epoch in result.epochs] == [1000, 1000]
     assert result.windows[0].seconds == pytest.approx(0.2)
+    assert [probe.projections for probe in result.gradients] == [(0.5, -1.0)]
     assert result.max_resident_bytes == 200
     assert result.is_pinned
     said = [

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from tasks.domain.outcome import Epoch, InvalidReason, Phase, StepWindow
+from tasks.domain.outcome import Epoch, GradientProbe, InvalidReason, Phase, StepWindow
 from tasks.domain.strategy import Strategy
 from tasks.training.merging import merge_outcomes
 from tasks.training.order import example_order, order_checksum
@@ -35,6 +35,9 @@ def outcome(rank: int, **changes: object) -> WorkerOutcome:
             StepWindow(epoch=1, first_step=1, num_steps=4, num_examples=256, seconds=(0.3, 0.1)[rank]),
             StepWindow(epoch=1, first_step=5, num_steps=4, num_examples=256, seconds=(0.1, 0.2)[rank]),
         ),
+        "gradients": (
+            GradientProbe(step=1, num_examples=64, loss_sum=147.0, gradient_norm=(1.0, 1.5)[rank], projections=(0.5,)),
+        ),
         "phase_seconds": {Phase.TRAINING: 5.0, Phase.TEARDOWN: 0.25},
         "finished_at": 100.0,
         "is_pinned": True,
@@ -64,6 +67,10 @@ def test_honest_halves_make_one_valid_trial() -> None:
     assert result.epochs[0].num_examples == 1000
     assert [window.seconds for window in result.windows] == [0.3, 0.2]
     assert result.order_checksum == PLANNED
+
+
+def test_gradients_are_the_chiefs() -> None:
+    assert merged(outcome(0), outcome(1)).gradients == outcome(0).gradients
 
 
 def test_teardown_lasts_until_all_processes_have_ended() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from tasks.data.preparation import prepare
@@ -14,6 +15,7 @@ from tasks.domain.precision import Precision
 from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
 from tasks.results.environment import find_devices
+from tasks.training import processes
 from tasks.training.launcher import run_trial
 from tests.examples import make_trial
 
@@ -194,6 +196,19 @@ def test_a_loss_that_explodes_ends_the_trial_at_its_window(train: Train) -> None
     assert isinstance(outcome, TrialResult), outcome
     assert outcome.invalid_reason is InvalidReason.LOSS_NOT_FINITE
     assert outcome.message == "the training loss is inf in epoch 1, steps 1 to 4"
+
+
+def test_a_prepared_process_trains_one_trial_at_its_place(data_directory: Path) -> None:
+    processes.prepare(2)
+    prepared = [process.pid for process in processes._waiting]
+    outcome = run_trial(make_trial(num_epochs=1), devices=find_devices(), data_directory=data_directory)
+    assert isinstance(outcome, TrialResult), outcome
+    assert (outcome.invalid_reason, outcome.is_pinned) == (None, True)
+    assert outcome.phase_seconds["import"] < outcome.phase_seconds["process_start"]
+    assert [process.pid for process in processes._waiting] == prepared[:1]
+    processes.discard()
+    assert processes._waiting == []
+    assert not any(psutil.pid_exists(pid) for pid in prepared)
 
 
 def test_missing_data_are_a_failure_that_names_the_phase(tmp_path: Path) -> None:
