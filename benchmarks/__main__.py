@@ -5,6 +5,7 @@ Prints a Markdown table of ratios; `--output` keeps the raw measurements as JSON
 
 import argparse
 import json
+import os
 import random
 import statistics
 import sys
@@ -13,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.arms import ARMS, LIMIT, NUM_EXAMPLES, PLAIN, Arm
+from benchmarks.arms import ARMS, LIMIT, NUM_EXAMPLES, PLAIN, WORKER, Arm
 from benchmarks.limit_shapes import AS_COMPUTED, AS_WRITTEN
 from tasks.data.preparation import prepare
 from tasks.domain.outcome import TrialResult
@@ -32,6 +33,7 @@ def main() -> int:
     parser.add_argument("--arm", nargs="+", default=None, help="words that the names of the arms begin with")
     parser.add_argument("--output", type=Path, default=None, help="a JSON file for the raw measurements")
     arguments = parser.parse_args()
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])  # the arms' processes find these programs there
     wanted = arguments.arm
     arms = [a for a in ARMS if a in (PLAIN, LIMIT) or not wanted or any(a.name.startswith(word) for word in wanted)]
     rates, memory = measure(arms, arguments.rounds)
@@ -62,6 +64,8 @@ def measure(arms: Sequence[Arm], rounds: int) -> tuple[Rates, dict[str, int]]:
                 )
                 if not isinstance(result, TrialResult):
                     sys.exit("\n".join([*lines[-20:], f"{arm.name}, batch {batch}: {result.message}"]))
+                if result.invalid_reason and arm.module == WORKER:
+                    sys.exit(f"{arm.name}, batch {batch}: {result.message}")
                 values = [epoch.num_examples / epoch.training_seconds for epoch in result.epochs]
                 rates[arm.name, batch].append(values)
                 memory[arm.name] = max(memory.get(arm.name, 0), result.max_resident_bytes)

@@ -63,7 +63,6 @@ LIMIT = Arm("convolutions and products alone", WORKERS, module="benchmarks.limit
 ARMS = (
     PLAIN,
     LIMIT,
-    Arm("keras_fit, one_device, 1 x 2 cores", ONE, Loop.KERAS_FIT, cores_per_replica=2),
     Arm("keras_fit, mirrored, 2 x 1 core", MIRRORED, Loop.KERAS_FIT),
     Arm("step, mirrored, 2 x 1 core", MIRRORED, Loop.STEP),
     Arm("fused, one_device, 1 x 2 cores", ONE, cores_per_replica=2),

@@ -113,8 +113,8 @@ class Sweep:
         for cell in self._grid():
             if cell.obstacle and not self.skip_unsupported:
                 raise Refusal(
-                    f"{cell.label} cannot work: {cell.obstacle}; leave one of the two out, or set "
-                    "skip_unsupported to leave out only what cannot work"
+                    f"{cell.label} cannot work: {cell.obstacle}; leave one of the two out, or "
+                    "leave out only what cannot work by skip_unsupported (--skip-unsupported)"
                 )
         for reduction in self.reductions:
             if not set(reduction.strategies) & set(self.strategies) and self.reductions != (Reduction.AUTO,):

@@ -1,0 +1,62 @@
+"""`python -m benchmarks.pipeline`: a whole deployment beside the bare loop of the same trainings, one after the other.
+
+The bare loop calls the launcher trial by trial in one process: no server, no pool, no record, no report.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from flows import locations
+from tasks.data.preparation import prepare
+from tasks.domain.outcome import TrialResult
+from tasks.domain.sweep import Sweep
+from tasks.planning.planner import plan_block
+from tasks.results.environment import find_devices
+from tasks.results.store import RunFolder
+from tasks.training.launcher import run_trial
+
+STRATBENCH = [sys.executable, "-m", "flows"]
+
+
+def main() -> int:
+    """Measure pairs in random order, print their ratios."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description=__doc__)
+    parser.add_argument("deployment", nargs="?", default="full")
+    parser.add_argument("--pairs", type=int, default=1)
+    arguments = parser.parse_args()
+    subprocess.run([*STRATBENCH, "up"], check=True)
+    ratios = []
+    for number in range(1, arguments.pairs + 1):
+        began = time.perf_counter()
+        whole(arguments.deployment)
+        seconds = time.perf_counter() - began
+        run = max(locations.runs().glob(f"{arguments.deployment}-*"), key=lambda path: path.stat().st_mtime)
+        loop = bare(RunFolder(run).describe().sweep)
+        ratios.append(seconds / loop)
+        print(f"pair {number}: {arguments.deployment} {seconds:.1f} s, bare loop {loop:.1f} s, {ratios[-1]:.3f} x")
+    print(f"median {statistics.median(ratios):.3f} x, n = {len(ratios)}")
+    return 0
+
+
+def whole(deployment: str) -> None:
+    """One run of the deployment, from the command to its report."""
+    subprocess.run([*STRATBENCH, "benchmark", deployment], check=True)
+
+
+def bare(sweep: Sweep) -> float:
+    """Seconds of the sweep's trainings, one after another."""
+    data, devices = prepare(sweep.dataset, locations.data_cache()), find_devices()
+    began = time.perf_counter()
+    for block in range(1, sweep.num_blocks + 1):
+        for trial in plan_block(sweep, sweep.device or devices.preferred, data, block):
+            result = run_trial(trial, devices=devices, data_directory=Path(data.directory))
+            assert isinstance(result, TrialResult), result
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    sys.exit(main())
