@@ -1,6 +1,6 @@
 """`python -m benchmarks`: each loop beside plain Keras `fit` and beside the machine's limit, in one interleaved run.
 
-Prints a Markdown table of ratios; `--output` keeps the raw measurements as JSON.
+Prints a Markdown table of ratios; `--output` keeps the raw measurements as JSON, `--read` prints their table again.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import statistics
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.arms import ARMS, LIMIT, NUM_EXAMPLES, PLAIN, WORKER, Arm
@@ -32,15 +32,22 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=6, help="measurements of each arm at each batch size")
     parser.add_argument("--arm", nargs="+", default=None, help="words that the names of the arms begin with")
     parser.add_argument("--output", type=Path, default=None, help="a JSON file for the raw measurements")
+    parser.add_argument("--read", type=Path, default=None, help="print the table of such a file; measure nothing")
     arguments = parser.parse_args()
+    if arguments.read:
+        kept = json.loads(arguments.read.read_text())
+        found = {(row["arm"], row["batch"]): row["examples_per_second"] for row in kept["measurements"]}
+        print(table({(a.name, b): found[a.name, b] for a in ARMS for b in BATCH_SIZES}, kept["peak_bytes"]))
+        return 0
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])  # the arms' processes find these programs there
     wanted = arguments.arm
     arms = [a for a in ARMS if a in (PLAIN, LIMIT) or not wanted or any(a.name.startswith(word) for word in wanted)]
     rates, memory = measure(arms, arguments.rounds)
+    rates = {(arm.name, batch): rates[arm.name, batch] for arm in arms for batch in BATCH_SIZES}
     if arguments.output:
         raw = [{"arm": arm, "batch": batch, "examples_per_second": values} for (arm, batch), values in rates.items()]
         arguments.output.write_text(json.dumps({"measurements": raw, "peak_bytes": memory}, indent=1) + "\n")
-    print(table(arms, rates, memory))
+    print(table(rates, memory))
     return 0
 
 
@@ -73,36 +80,37 @@ def measure(arms: Sequence[Arm], rounds: int) -> tuple[Rates, dict[str, int]]:
     return rates, memory
 
 
-def table(arms: Sequence[Arm], rates: Rates, memory: dict[str, int]) -> str:
-    """Medians of the ratios inside a round, with their range and n."""
+def table(rates: Rates, memory: dict[str, int]) -> str:
+    """Medians of the ratios inside a round, with their range; a row an arm, a column a batch size."""
+    rounds = len(rates[PLAIN.name, BATCH_SIZES[0]])
+    plain = " / ".join(f"{statistics.median(v[0] for v in rates[PLAIN.name, batch]):,.0f}" for batch in BATCH_SIZES)
     lines = [
-        f"Float operations per example, forward and backward: {AS_WRITTEN.flops() / 1e6:.1f} million as written, "
-        f"{AS_COMPUTED.flops() / 1e6:.1f} million without what the poolings throw away.",
-        f"One epoch over {NUM_EXAMPLES:,} examples a measurement; ratios are taken inside a round.",
+        f"Times as many examples per second as plain Keras `fit`, and share of the limit: medians of n = {rounds} "
+        f"interleaved rounds, one epoch over {NUM_EXAMPLES:,} examples each; in parentheses the range. Plain fit "
+        f"trained {plain} examples/s at {' / '.join(map(str, BATCH_SIZES))}. The limit is the arithmetic of a step "
+        f"alone, all replicas busy: {AS_COMPUTED.flops() / 1e6:.1f} million float operations an example as the fused "
+        f"loop computes it, {AS_WRITTEN.flops() / 1e6:.1f} million as the layers are written. Memory: peak, summed "
+        "over the processes.",
         "",
-        "| arm | batch | examples/s | x plain fit | share of the limit | of the limit as written | MiB | n |",
-        "| :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        f"| arm | {' | '.join(f'batch {b}' for b in BATCH_SIZES)} | of the limit | of the limit as written | memory |",
+        f"| :--- | {'---: | ' * len(BATCH_SIZES)}---: | ---: | ---: |",
     ]
-    for arm in arms:
-        for batch in BATCH_SIZES:
-            own = [values[0] for values in rates[arm.name, batch]]
-            plain = [mine / values[0] for mine, values in zip(own, rates[PLAIN.name, batch], strict=True)]
-            limits = [
-                [mine / limit for limit in values] for mine, values in zip(own, rates[LIMIT.name, batch], strict=True)
-            ]
-            computed, written = zip(*limits, strict=True)
-            cells = [
-                arm.name,
-                str(batch),
-                f"{statistics.median(own):,.0f}",
-                f"{statistics.median(plain):.2f} ({min(plain):.2f} to {max(plain):.2f})",
-                f"{statistics.median(computed):.0%} ({min(computed):.0%} to {max(computed):.0%})",
-                f"{statistics.median(written):.0%}",
-                f"{memory[arm.name] / 2**20:,.0f}",
-                str(len(own)),
-            ]
-            lines.append(f"| {' | '.join(cells)} |")
+    for name in dict.fromkeys(arm for arm, _ in rates):
+        ratios = [[own[0] / base[0] for own, base in _pairs(rates, name, PLAIN.name, batch)] for batch in BATCH_SIZES]
+        shares = [
+            " / ".join(
+                f"{statistics.median(own[0] / limit[which] for own, limit in _pairs(rates, name, LIMIT.name, b)):.0%}"
+                for b in BATCH_SIZES
+            )
+            for which in (0, 1)
+        ]
+        times = [f"{statistics.median(r):.2f} x ({min(r):.2f} to {max(r):.2f})" for r in ratios]
+        lines.append(f"| {' | '.join([name, *times, *shares, f'{memory[name] / 2**20:,.0f} MiB'])} |")
     return "\n".join(lines)
+
+
+def _pairs(rates: Rates, arm: str, base: str, batch: int) -> Iterable[tuple[list[float], list[float]]]:
+    return zip(rates[arm, batch], rates[base, batch], strict=True)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (
             "--loop fused keras_fit",
             "multi_worker_mirrored, batch 64, keras_fit cannot work: Keras 3 does not train by fit under "
-            "MultiWorkerMirroredStrategy; leave one of the two out, or leave out only what cannot work by skip_unsupported",
+            "MultiWorkerMirroredStrategy; leave one of the two out, or leave out only what cannot work by",
         ),
         (
             "--loop keras_fit --skip-unsupported",
