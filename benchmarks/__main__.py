@@ -10,11 +10,10 @@ import random
 import statistics
 import sys
 import tempfile
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.arms import ARMS, LIMIT, NUM_EXAMPLES, PLAIN, WORKER, Arm
+from benchmarks.arms import ARMS, LIMIT, NUM_EXAMPLES, PLAIN, WORKER
 from benchmarks.limit_shapes import AS_COMPUTED, AS_WRITTEN
 from tasks.data.preparation import prepare
 from tasks.domain.outcome import TrialResult
@@ -30,7 +29,6 @@ def main() -> int:
     """Measure, print, keep."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=6, help="measurements of each arm at each batch size")
-    parser.add_argument("--arm", nargs="+", default=None, help="words that the names of the arms begin with")
     parser.add_argument("--output", type=Path, default=None, help="a JSON file for the raw measurements")
     parser.add_argument("--read", type=Path, default=None, help="print the table of such a file; measure nothing")
     arguments = parser.parse_args()
@@ -39,11 +37,10 @@ def main() -> int:
         found = {(row["arm"], row["batch"]): row["examples_per_second"] for row in kept["measurements"]}
         print(table({(a.name, b): found[a.name, b] for a in ARMS for b in BATCH_SIZES}, kept["peak_bytes"]))
         return 0
+    if arguments.rounds < 1:
+        sys.exit(f"--rounds {arguments.rounds} must be at least 1")
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])  # the arms' processes find these programs there
-    wanted = arguments.arm
-    arms = [a for a in ARMS if a in (PLAIN, LIMIT) or not wanted or any(a.name.startswith(word) for word in wanted)]
-    rates, memory = measure(arms, arguments.rounds)
-    rates = {(arm.name, batch): rates[arm.name, batch] for arm in arms for batch in BATCH_SIZES}
+    rates, memory = measure(arguments.rounds)
     if arguments.output:
         raw = [{"arm": arm, "batch": batch, "examples_per_second": values} for (arm, batch), values in rates.items()]
         arguments.output.write_text(json.dumps({"measurements": raw, "peak_bytes": memory}, indent=1) + "\n")
@@ -51,14 +48,14 @@ def main() -> int:
     return 0
 
 
-def measure(arms: Sequence[Arm], rounds: int) -> tuple[Rates, dict[str, int]]:
+def measure(rounds: int) -> tuple[Rates, dict[str, int]]:
     """Every arm at every batch size once a round, in an order shuffled by the round."""
-    rates: Rates = defaultdict(list)
+    rates: Rates = {(arm.name, batch): [] for arm in ARMS for batch in BATCH_SIZES}
     memory: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as cache:
         data = prepare("mnist", Path(cache))
         for number in range(1, rounds + 1):
-            cells = [(arm, batch) for batch in BATCH_SIZES for arm in arms]
+            cells = [(arm, batch) for batch in BATCH_SIZES for arm in ARMS]
             random.Random(number).shuffle(cells)
             for arm, batch in cells:
                 lines: list[str] = []

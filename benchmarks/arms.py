@@ -1,15 +1,15 @@
 """The arms that are measured beside each other: all on the same two slices of one core, in fresh processes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tasks.domain.dataset import PreparedDataset
 from tasks.domain.device import DeviceType
 from tasks.domain.loop import Loop
 from tasks.domain.precision import Precision
-from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
-from tasks.domain.trial import Trial
-from tasks.planning.planner import CPU_MICRO_BATCH_SIZE
+from tasks.domain.sweep import Sweep
+from tasks.domain.trial import Role, Trial
+from tasks.planning.planner import plan_block
 
 NUM_EXAMPLES = 20_000
 """Training examples of one measurement: one epoch of two to six seconds."""
@@ -27,34 +27,24 @@ class Arm:
     precision: Precision = Precision.FLOAT32
     cores_per_replica: int = 1
     module: str = WORKER
-    more: dict[str, object] = field(default_factory=dict)
 
     def trial(self, global_batch_size: int, data: PreparedDataset, seed: int) -> Trial:
         """One measurement of this arm."""
-        num_replicas = 1 if self.strategy is Strategy.ONE_DEVICE else 2
-        num_workers = num_replicas if self.strategy is Strategy.MULTI_WORKER_MIRRORED else 1
-        fields: dict[str, object] = {
-            "strategy": self.strategy,
-            "global_batch_size": global_batch_size,
-            "num_workers": num_workers,
-            "replicas_per_worker": num_replicas // num_workers,
-            "device": DeviceType.CPU_SLICE,
-            "cores_per_replica": self.cores_per_replica,
-            "dataset": data.source,
-            "dataset_digest": data.digest,
-            "num_train_examples": NUM_EXAMPLES,
-            "num_epochs": 1,
-            "learning_rate": 1e-3,
-            "seed": seed,
-            "block": 1,
-            "loop": self.loop,
-            "precision": self.precision,
-            "reduction": None if num_replicas == 1 else Reduction.AUTO,
-            "steps_per_call": self.loop.default_steps_per_call,
-            "micro_batch_size": CPU_MICRO_BATCH_SIZE if self.loop is Loop.FUSED else None,
-            "timeout_seconds": 600.0,
-        }
-        return Trial(**(fields | self.more))  # type: ignore[arg-type]
+        sweep = Sweep(
+            strategies=(self.strategy,),
+            global_batch_sizes=(global_batch_size,),
+            num_epochs=1,
+            cores_per_replica=self.cores_per_replica,
+            dataset=data.source,
+            max_train_examples=NUM_EXAMPLES,
+            loops=(self.loop,),
+            precisions=(self.precision,),
+            seed=seed,
+            trial_timeout_seconds=600.0,
+        )
+        block = plan_block(sweep=sweep, device=DeviceType.CPU_SLICE, data=data, block=1)
+        (trial,) = (trial for trial in block if trial.role is Role.MEASURED)
+        return trial
 
 
 ONE, MIRRORED, WORKERS = Strategy

@@ -46,7 +46,9 @@ def rate(shapes: Shapes, rows: int) -> tuple[int, float]:
 
     @tf.function(autograph=False)
     def many(count: tf.Tensor) -> tf.Tensor:
-        body = lambda i, total: (i + 1, total + step())  # noqa: E731
+        def body(i: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return i + 1, total + step()
+
         return tf.while_loop(lambda i, _: i < count, body, (0, tf.constant(0.0)), parallel_iterations=1)[1]
 
     count = 4

@@ -8,12 +8,12 @@ import statistics
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 from flows import locations
 from tasks.data.preparation import prepare
 from tasks.domain.outcome import TrialResult
-from tasks.domain.sweep import Sweep
 from tasks.planning.planner import plan_block
 from tasks.results.environment import find_devices
 from tasks.results.store import RunFolder
@@ -23,11 +23,13 @@ STRATBENCH = [sys.executable, "-m", "flows"]
 
 
 def main() -> int:
-    """Measure pairs in random order, print their ratios."""
+    """Measure pairs, in each the deployment first and then its bare loop; print their ratios."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description=__doc__)
     parser.add_argument("deployment", nargs="?", default="full")
     parser.add_argument("--pairs", type=int, default=1)
     arguments = parser.parse_args()
+    if arguments.pairs < 1:
+        sys.exit(f"--pairs {arguments.pairs} must be at least 1")
     subprocess.run([*STRATBENCH, "up"], check=True)
     ratios = []
     for number in range(1, arguments.pairs + 1):
@@ -35,7 +37,7 @@ def main() -> int:
         whole(arguments.deployment)
         seconds = time.perf_counter() - began
         run = max(locations.runs().glob(f"{arguments.deployment}-*"), key=lambda path: path.stat().st_mtime)
-        loop = bare(RunFolder(run).describe().sweep)
+        loop = bare(RunFolder(run))
         ratios.append(seconds / loop)
         print(f"pair {number}: {arguments.deployment} {seconds:.1f} s, bare loop {loop:.1f} s, {ratios[-1]:.3f} x")
     print(f"median {statistics.median(ratios):.3f} x, n = {len(ratios)}")
@@ -47,14 +49,17 @@ def whole(deployment: str) -> None:
     subprocess.run([*STRATBENCH, "benchmark", deployment], check=True)
 
 
-def bare(sweep: Sweep) -> float:
-    """Seconds of the sweep's trainings, one after another."""
-    data, devices = prepare(sweep.dataset, locations.data_cache()), find_devices()
+def bare(folder: RunFolder) -> float:
+    """Seconds of the trainings that the run recorded, one after another, without Prefect and reports."""
+    run, recorded = folder.describe(), folder.finished_keys()
+    sweep, data, devices = run.sweep, prepare(run.sweep.dataset, locations.data_cache()), find_devices()
     began = time.perf_counter()
-    for block in range(1, sweep.num_blocks + 1):
-        for trial in plan_block(sweep, sweep.device or devices.preferred, data, block):
-            result = run_trial(trial, devices=devices, data_directory=Path(data.directory))
-            assert isinstance(result, TrialResult), result
+    for block, is_whole in product(range(1, sweep.max_blocks + 1), (True, False)):
+        for trial in plan_block(sweep, run.device, data, block, is_whole):
+            if trial.key in recorded:
+                recorded -= {trial.key}
+                result = run_trial(trial, devices=devices, data_directory=Path(data.directory))
+                assert isinstance(result, TrialResult), result
     return time.perf_counter() - began
 
 

@@ -7,6 +7,7 @@ import keras
 
 from benchmarks.program import read_request, write_seconds
 from tasks.data.reading import Split, read_split
+from tasks.training.worker.models import build_network
 
 WARM_UP_BATCHES = 4
 
@@ -17,18 +18,8 @@ def main() -> None:
     trial = request.trial
     images, labels = read_split(Path(request.data_directory), Split.TRAIN, trial.num_train_examples)
     pixels = images.astype("float32") / 255
-    model = keras.Sequential(
-        [
-            keras.Input(images.shape[1:]),
-            keras.layers.Conv2D(32, 3, activation="relu"),
-            keras.layers.MaxPooling2D(),
-            keras.layers.Conv2D(64, 3, activation="relu"),
-            keras.layers.MaxPooling2D(),
-            keras.layers.Flatten(),
-            keras.layers.Dense(64, activation="relu"),
-            keras.layers.Dense(10),
-        ]
-    )
+    num_classes = int(labels.max()) + 1
+    model = build_network(trial.model, images.shape[1:], num_classes, trial.precision, trial.seed).layers
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer="adam", loss=loss, metrics=["accuracy"])
     few = WARM_UP_BATCHES * trial.global_batch_size

@@ -15,12 +15,14 @@ WORKER = "tasks.training.worker"
 STANDBY = "standby"
 """In place of a request: import, then wait for one line of JSON with request, cpus and environment."""
 
-QUIET = {
+DEFAULT_ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "KERAS_BACKEND": "tensorflow",
     "PYTHONUNBUFFERED": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+"""Variables of every training process, where the user has set none."""
+
 _waiting: list[subprocess.Popen[str]] = []
 
 
@@ -32,9 +34,7 @@ def prepare(count: int) -> None:
 def discard() -> None:
     """End the prepared processes that no trial took."""
     while _waiting:
-        process = _waiting.pop()
-        process.kill()
-        process.wait()
+        _end(_waiting.pop())
 
 
 def launch(request: Path, place: WorkerPlace, interpreter: str, module: str) -> subprocess.Popen[str]:
@@ -47,8 +47,14 @@ def launch(request: Path, place: WorkerPlace, interpreter: str, module: str) -> 
             line.write(json.dumps(order) + "\n")
             line.flush()
             return process
+        _end(process)
     with _bound_to(place.cpus):
         return _start(interpreter, module, str(request), place.environment)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with process:  # closes its pipes and reaps it
+        process.kill()
 
 
 def _start(interpreter: str, module: str, argument: str, environment: dict[str, str]) -> subprocess.Popen[str]:
@@ -62,7 +68,7 @@ def _start(interpreter: str, module: str, argument: str, environment: dict[str, 
         text=True,
         errors="replace",
         cwd=Path(argument).parent if argument != STANDBY else None,
-        env=QUIET | inherited | environment,
+        env=DEFAULT_ENVIRONMENT | inherited | environment,
         start_new_session=True,
     )
 

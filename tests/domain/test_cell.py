@@ -1,6 +1,6 @@
 import pytest
 
-from tasks.domain.cell import Cell, Setting
+from tasks.domain.cell import Arm, Cell, Setting
 from tasks.domain.device import Devices, DeviceType
 from tasks.domain.loop import Loop
 from tasks.domain.precision import Precision
@@ -63,7 +63,7 @@ def test_what_cannot_work_is_left_out_only_if_asked() -> None:
         ),
         (
             {"loops": (Loop.STEP,), "steps_per_call": (8,)},
-            "the step loop makes one call a step; leave one of the two out",
+            "the step loop makes one call a step; leave it out of the grid, or set skip_unsupported",
         ),
         ({"loops": ()}, "loops is empty; name at least one of fused, step, keras_fit"),
         ({"precisions": (Precision.FLOAT32,) * 2}, "precisions names float32 twice"),
@@ -117,3 +117,5 @@ def test_label_states_what_is_not_the_default() -> None:
     setting = Setting(precision=Precision.MIXED_BFLOAT16, is_xla_enabled=True, steps_per_call=8)
     cell = Cell(strategy=MIRRORED, reduction=Reduction.NCCL, global_batch_size=64, setting=setting)
     assert cell.label == "mirrored (nccl), batch 64, mixed_bfloat16, XLA, 8 steps a call"
+    other = Cell(strategy=ONE, reduction=None, global_batch_size=64, arm=Arm.OTHER)
+    assert other.label == "one_device, batch 64, other environment"

@@ -1,6 +1,8 @@
-"""The training program with a fault, named by the variable FAULT; keeps its weights where WEIGHTS says."""
+"""The training program with a fault, named by the variable FAULT; keeps its weights and facts in the folder KEEP."""
 
 import dataclasses
+import importlib
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -8,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tasks.domain.trial import Trial
 from tasks.training.worker import __main__ as program
-from tasks.training.worker import examples, fused, training
+
+training = program.import_training()  # before anything else imports TensorFlow, as in the program itself
+tf, eager = training.tf, importlib.import_module("tensorflow.python.eager.context")
+examples, fused = (importlib.import_module(f"tasks.training.worker.{name}") for name in ("examples", "fused"))
 
 
 def scale_by_replica(divide_by: Callable[[Any], Any]) -> None:
@@ -81,9 +85,10 @@ FAULTS = {
 }
 
 
-def keep_weights(path: Path) -> None:
-    """Save the chief's first and last weights to `path` when it leaves."""
+def keep(folder: Path) -> None:
+    """On leaving, save first and last weights (weights.npy) and how they were trained (facts.json) in `folder`."""
     make, leave, kept = training.make_engine, program.leave, []
+    reducers = watch_reductions()
 
     def made(*arguments: Any) -> Any:
         engine = make(*arguments)
@@ -91,15 +96,46 @@ def keep_weights(path: Path) -> None:
         return engine
 
     def left(directory: Path, num_workers: int) -> None:
-        if not path.exists():
-            np.save(path, np.stack([kept[1], kept[0].local_weights()[0]]))
+        engine, start = kept
+        np.save(folder / "weights.npy", np.stack([start, engine.local_weights()[0]]))
+        facts = {
+            "not_needed": [name for name in program.NOT_NEEDED if sys.modules.get(name)],
+            "reducers": sorted(reducers),
+            "steps_per_execution": getattr(getattr(engine, "_model", None), "steps_per_execution", None),
+            **facts_of_graphs(),
+        }
+        (folder / "facts.json").write_text(json.dumps(facts))
         leave(directory, num_workers)
 
     training.make_engine, program.leave = made, left
 
 
+def watch_reductions() -> set[str]:
+    """Names of the classes that from now on add up Keras's gradients; the fused loop does not reduce by batches."""
+    names: set[str] = set()
+    honest = tf.distribute.CrossDeviceOps.batch_reduce
+
+    def watched(self: Any, *arguments: Any, **options: Any) -> Any:
+        names.add(type(self).__name__)
+        return honest(self, *arguments, **options)
+
+    tf.distribute.CrossDeviceOps.batch_reduce = watched
+    return names
+
+
+def facts_of_graphs() -> dict[str, object]:
+    """What this process's graphs say: whether XLA compiles any of them, and how workers are asked to add up."""
+    context = eager.context()
+    graphs = [context.get_function_def(name) for name in context.list_function_names()]
+    sums = [node for graph in graphs for node in graph.node_def if node.op == "CollectiveReduceV2"]
+    return {
+        "is_xla_compiled": any(graph.attr["_XlaMustCompile"].b for graph in graphs),
+        "communication": sorted({node.attr["communication_hint"].s.decode() for node in sums}),
+    }
+
+
 if __name__ == "__main__":
     FAULTS[os.environ.get("FAULT", "none")]()
-    if weights := os.environ.get("WEIGHTS"):
-        keep_weights(Path(weights))
+    if folder := os.environ.get("KEEP"):
+        keep(Path(folder))
     sys.exit(program.main(sys.argv[1]))

@@ -1,8 +1,10 @@
 """Real trainings in processes of their own: what must not differ between strategies and loops."""
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -29,6 +31,8 @@ SHAPES = {
     MIRRORED: {"num_workers": 1, "replicas_per_worker": 2},
     WORKERS: {"num_workers": 2, "replicas_per_worker": 1},
 }
+STEP = {"loop": Loop.STEP, "steps_per_call": 1, "micro_batch_size": None}
+KERAS_FIT = {"loop": Loop.KERAS_FIT, "steps_per_call": 1, "micro_batch_size": None}
 CASES = [(strategy, loop) for loop in Loop for strategy in Strategy if (strategy, loop) != (WORKERS, Loop.KERAS_FIT)]
 EXACT = 1e-9
 """Share of the update by which two free trainings in float64 may differ; honest ones do by 1e-14, faults by 1e-3."""
@@ -45,6 +49,12 @@ def largest_differences(own: Sequence[GradientProbe], reference: Sequence[Gradie
     return max(gradients), max(abs(a.loss_sum / b.loss_sum - 1) for a, b in pairs)
 
 
+def read_facts(folder: Path) -> dict[str, Any]:
+    """How the training that was kept in `folder` was executed (see altered_worker)."""
+    facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
+    return facts
+
+
 @pytest.fixture(scope="module")
 def data_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(prepare("mnist", tmp_path_factory.mktemp("data")).directory)
@@ -54,13 +64,14 @@ def data_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(data_directory: Path) -> Train:
     """Trains 1,000 examples, which end in a partial batch of 40 that two replicas share; `fault` is put in first."""
 
-    def run(strategy: Strategy, fault: str = "none", weights: Path | None = None, **changes: object):  # type: ignore
+    def run(strategy: Strategy, fault: str = "none", keep: Path | None = None, **changes: object):  # type: ignore
         trial = make_trial(strategy=strategy, **(SHAPES[strategy] | changes))
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("FAULT", fault)
             patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-            if weights:
-                patch.setenv("WEIGHTS", str(weights))
+            if keep:
+                keep.mkdir(exist_ok=True)
+                patch.setenv("KEEP", str(keep))
             return run_trial(
                 trial,
                 devices=find_devices(),
@@ -73,7 +84,7 @@ def train(data_directory: Path) -> Train:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("weights")
+    return tmp_path_factory.mktemp("kept")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +95,7 @@ def results(train: Train, folder: Path) -> dict[tuple[Strategy, Loop], TrialResu
         steps = 4 if loop is Loop.FUSED else 1
         outcome = train(
             strategy,
-            weights=folder / f"{strategy}-{loop}.npy",
+            keep=folder / f"{strategy}-{loop}",
             loop=loop,
             steps_per_call=steps,
             micro_batch_size=32 if loop is Loop.FUSED else None,
@@ -115,12 +126,23 @@ def test_two_free_epochs_in_float64_end_in_the_same_weights(
     results: dict[tuple[Strategy, Loop], TrialResult], folder: Path
 ) -> None:
     """Strategies under one loop; Keras's Adam rounds its constants to float32, so that loops drift apart by more."""
-    start, _ = np.load(folder / f"{ONE}-{Loop.FUSED}.npy")
+    start, _ = np.load(folder / f"{ONE}-{Loop.FUSED}" / "weights.npy")
     for strategy, loop in CASES:
-        _, end = np.load(folder / f"{ONE}-{loop}.npy")
-        first, last = np.load(folder / f"{strategy}-{loop}.npy")
+        _, end = np.load(folder / f"{ONE}-{loop}" / "weights.npy")
+        first, last = np.load(folder / f"{strategy}-{loop}" / "weights.npy")
         assert np.array_equal(first, start), (strategy, loop)
         assert np.linalg.norm(last - end) < EXACT * np.linalg.norm(end - start), (strategy, loop)
+
+
+def test_nothing_is_executed_otherwise_than_asked(
+    results: dict[tuple[Strategy, Loop], TrialResult], folder: Path
+) -> None:
+    facts = {case: read_facts(folder / "-".join(case)) for case in results}
+    for case, found in facts.items():
+        assert (found["is_xla_compiled"], found["not_needed"]) == (False, []), case
+    assert facts[MIRRORED, Loop.STEP]["reducers"] == ["CollectiveAllReduce"]
+    assert facts[WORKERS, Loop.FUSED]["communication"] == ["auto"]
+    assert facts[ONE, Loop.KERAS_FIT]["steps_per_execution"] == 1
 
 
 def test_gradients_before_training_agree(results: dict[tuple[Strategy, Loop], TrialResult]) -> None:
@@ -173,22 +195,49 @@ def test_a_fault_that_counts_cannot_see_is_seen_in_the_gradients(
 
 
 @pytest.mark.parametrize(
-    ("strategy", "changes"),
+    ("strategy", "changes", "fact"),
     [
-        (MIRRORED, {"is_xla_enabled": True}),
-        (MIRRORED, {"reduction": Reduction.HIERARCHICAL_COPY}),
-        (MIRRORED, {"reduction": Reduction.ONE_DEVICE}),
-        (WORKERS, {"reduction": Reduction.RING}),
-        (ONE, {"loop": Loop.KERAS_FIT, "steps_per_call": 8, "micro_batch_size": None}),
+        (MIRRORED, {"is_xla_enabled": True}, ("is_xla_compiled", True)),
+        (MIRRORED, STEP | {"reduction": Reduction.HIERARCHICAL_COPY}, ("reducers", ["HierarchicalCopyAllReduce"])),
+        (MIRRORED, STEP | {"reduction": Reduction.ONE_DEVICE}, ("reducers", ["ReductionToOneDevice"])),
+        (WORKERS, {"reduction": Reduction.RING}, ("communication", ["ring"])),
+        (ONE, KERAS_FIT | {"steps_per_call": 8}, ("steps_per_execution", 8)),
     ],
 )
 def test_other_ways_to_execute_compute_the_same_gradients(
-    train: Train, results: dict[tuple[Strategy, Loop], TrialResult], strategy: Strategy, changes: dict[str, object]
+    train: Train,
+    results: dict[tuple[Strategy, Loop], TrialResult],
+    tmp_path: Path,
+    strategy: Strategy,
+    changes: dict[str, object],
+    fact: tuple[str, object],
 ) -> None:
-    outcome = train(strategy, num_epochs=1, precision=Precision.FLOAT64, **changes)
+    """Reductions under the step loop: on CPUs TensorFlow adds up the fused loop's vector on one device, always."""
+    outcome = train(strategy, keep=tmp_path, num_epochs=1, precision=Precision.FLOAT64, **changes)
     assert isinstance(outcome, TrialResult), outcome
     assert (outcome.invalid_reason, outcome.message) == (None, None)
     assert max(largest_differences(outcome.gradients, results[ONE, Loop.FUSED].gradients)) < EXACT
+    assert fact in read_facts(tmp_path).items()
+
+
+@pytest.mark.parametrize("loop", [STEP, KERAS_FIT])
+def test_xla_compiles_keras_too(train: Train, tmp_path: Path, loop: dict[str, object]) -> None:
+    outcome = train(ONE, keep=tmp_path, num_epochs=1, num_train_examples=128, is_xla_enabled=True, **loop)
+    assert isinstance(outcome, TrialResult), outcome
+    assert read_facts(tmp_path)["is_xla_compiled"]
+
+
+@pytest.mark.parametrize("loop", [{}, STEP])
+def test_bfloat16_rounds_the_gradients_visibly_and_not_wildly(train: Train, loop: dict[str, object]) -> None:
+    """Gradients in bfloat16 differ from those in float32 by .07, those of two loops in float32 by 1e-6."""
+    exact, rounded = (
+        train(ONE, num_epochs=1, precision=precision, **loop)
+        for precision in (Precision.FLOAT32, Precision.MIXED_BFLOAT16)
+    )
+    assert isinstance(exact, TrialResult), exact
+    assert isinstance(rounded, TrialResult), rounded
+    gradient, _ = largest_differences(rounded.gradients, exact.gradients)
+    assert 1e-3 < gradient < 0.25
 
 
 def test_a_loss_that_explodes_ends_the_trial_at_its_window(train: Train) -> None:

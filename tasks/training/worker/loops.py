@@ -22,14 +22,13 @@ def make_engine(
     with strategy.scope():
         network = build_network(trial.model, train[0].shape[1:], num_classes, trial.precision, trial.seed)
     placed = place_examples(strategy, *test)
+    if trial.loop is Loop.FUSED:
+        return FusedEngine(trial, strategy, network, place_examples(strategy, *train), placed)
+    pipeline = Pipeline(*train, trial.global_batch_size, trial.precision.weight_type)
     match trial.loop:
-        case Loop.FUSED:
-            return FusedEngine(trial, strategy, network, place_examples(strategy, *train), placed)
         case Loop.STEP:
-            pipeline = Pipeline(*train, trial.global_batch_size, trial.precision.weight_type)
             return StepEngine(trial, strategy, network, pipeline, placed)
         case Loop.KERAS_FIT:
-            pipeline = Pipeline(*train, trial.global_batch_size, trial.precision.weight_type)
             return KerasFitEngine(trial, strategy, network, pipeline, placed)
         case _:
             assert_never(trial.loop)

@@ -7,7 +7,6 @@ from typing import assert_never
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from tasks.domain.model import Model
 from tasks.domain.precision import Precision
@@ -21,11 +20,6 @@ class Network:
     layers: keras.Model
     """Its definition, for the loops that run Keras; outputs logits."""
     precision: Precision
-
-    @property
-    def num_parameters(self) -> int:
-        """Length of the weight vector."""
-        return sum(_sizes(self.layers))
 
     def flat_weights(self) -> tf.Tensor:
         """The present weights [num_parameters] in their own type; of the replica, where one asks."""
@@ -58,11 +52,6 @@ def build_network(
             return Network(model, _reference_cnn(image_shape, num_classes, precision), precision)
         case _:
             assert_never(model)
-
-
-def initial_weights(network: Network) -> NDArray[np.floating]:
-    """The weight vector [num_parameters] as it stands now, in the weights' type."""
-    return np.asarray(network.flat_weights())
 
 
 def _sizes(layers: keras.Model) -> list[int]:
