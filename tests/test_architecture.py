@@ -11,11 +11,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = sorted([*(ROOT / "flows").rglob("*.py"), *(ROOT / "tasks").rglob("*.py")])
 DRAWERS = {"utils", "util", "common", "helpers", "helper", "core", "misc"}
-STAGES = {"planning", "data", "training", "analysis", "reporting"}
+STAGES = {"planning", "data", "training", "analysis", "reporting", "selfcheck"}
 SEES = {
     "training": {"tasks.data.reading"},
     "planning": {"tasks.analysis"},
     "reporting": {"tasks.analysis"},
+    "selfcheck": {"tasks.planning", "tasks.analysis"},
 }
 """What a stage may import of other stages; `results` and `domain` are open to all."""
 

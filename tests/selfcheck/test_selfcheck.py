@@ -1,0 +1,208 @@
+"""The selfcheck: it passes as the product is, and fails where a rule is broken on purpose."""
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks.analysis import statistics
+from tasks.analysis.statistics import ALPHA, Comparison, Decisions, Verdict, judge_family, log_ratios
+from tasks.domain.exit_code import ExitCode
+from tasks.domain.refusal import Refusal
+from tasks.domain.sweep import Sweep
+from tasks.planning.stopping import Finished
+from tasks.selfcheck import simulation
+from tasks.selfcheck.selfcheck import BANDS, Figure, Finding, check_real, main, measure
+from tasks.selfcheck.simulation import MIRRORED, Noise, declared_differences, run_families, simulate_seconds, slowed
+
+FALSE_CALLS = {Figure.FAMILY}
+POWER = {Figure.FOUND_3, Figure.FOUND_5, Figure.FOUND_10, Figure.FOUND_20}
+
+
+def failing(num_families: int = 400) -> set[Figure]:
+    return {finding.figure for finding in measure(num_families, seed=1) if not finding.is_within}
+
+
+def test_product_passes_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(num_families=400) is ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + len(BANDS) + 1 + 2
+    assert [line.split()[-4:] for line in lines[:1]] == [["normal", "t3", "outliers", "drift"]]
+    assert lines[-1] == "Every figure lies within its band."
+
+
+def test_json_holds_every_figure_and_the_seed_repeats_it(capsys: pytest.CaptureFixture[str]) -> None:
+    answers = []
+    for seed in (7, 7, 8):
+        assert main(num_families=100, seed=seed, as_json=True) is ExitCode.OK
+        answers.append(json.loads(capsys.readouterr().out))
+    assert answers[0] == answers[1]
+    assert answers[0]["findings"] != answers[2]["findings"]
+    assert (answers[0]["num_families"], answers[0]["seed"], answers[0]["failures"]) == (100, 7, [])
+    assert len(answers[0]["findings"]) == 4 * len(BANDS) + 1
+    assert {row["figure"] for row in answers[0]["findings"]} == set(Figure)
+
+
+@pytest.mark.parametrize("count", [0, 99, 20_001])
+def test_too_few_or_too_many_families_are_refused(count: int) -> None:
+    with pytest.raises(Refusal, match=f"num_families={count} must be a whole number from 100 to 20000"):
+        main(num_families=count)
+    with pytest.raises(Refusal, match="seed=-1 must be a whole number from 0"):
+        main(seed=-1)
+
+
+def without_holm(p_values: Any) -> Any:
+    return p_values <= ALPHA, np.full(p_values.shape, ALPHA)
+
+
+def of_other_blocks(seconds: Any, against: Any) -> Any:
+    return log_ratios(seconds, np.roll(against, 1, axis=-1))
+
+
+def test_it_fails_without_holm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(statistics, "holm", without_holm)
+    assert failing() >= FALSE_CALLS
+    assert main(num_families=400) is ExitCode.INVALID
+    sentences = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    assert sentences[0].startswith("normal noise of 5.0%: equal families with any pair called faster or slower: ")
+    assert sentences[0].endswith("which is outside of 0.0 to 7.0 %")
+
+
+def test_it_fails_where_blocks_are_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation, "log_ratios", of_other_blocks)
+    assert failing() >= {Figure.BLOCKS, Figure.EQUAL, Figure.FOUND_10}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "figure"),
+    [
+        ("EQUIVALENCE_MARGIN", 0.10, Figure.AT_MARGIN),
+        ("EQUIVALENCE_MARGIN", 0.025, Figure.EQUAL),
+        ("MARGIN", 0.0, Figure.TRIFLE),
+        ("MARGIN", 0.06, Figure.FOUND_5),
+        ("ALPHA", 0.20, Figure.FAMILY),
+        ("ALPHA", 0.005, Figure.FOUND_5),
+        ("MIN_VERDICT_BLOCKS", 19, Figure.FOUND_20),
+    ],
+)
+def test_it_fails_with_another_constant(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: float, figure: Figure
+) -> None:
+    monkeypatch.setattr(statistics, name, value)
+    assert figure in failing()
+
+
+def altered(change: Callable[[Decisions, Any], dict[str, Any]]) -> Callable[[Any, Any, Any], Decisions]:
+    def decide(num_blocks: Any, means: Any, deviations: Any) -> Decisions:
+        decisions = statistics.decide(num_blocks, means, deviations)
+        return decisions._replace(**change(decisions, means))
+
+    return decide
+
+
+@pytest.mark.parametrize(
+    ("change", "figures"),
+    [
+        (lambda found, means: {"verdict": np.full(means.shape, Verdict.INCONCLUSIVE)}, POWER | {Figure.EQUAL}),
+        (lambda found, means: {"verdict": np.full(means.shape, Verdict.SLOWER)}, {Figure.FAMILY, Figure.TRIFLE}),
+        (lambda found, means: {"verdict": np.full(means.shape, Verdict.EQUIVALENT)}, {Figure.AT_MARGIN}),
+        (lambda found, means: {"p_value": found.p_value / 2}, {Figure.SINGLE}),
+        (lambda found, means: {"p_value": np.minimum(found.p_value * 4, 1)}, {Figure.SINGLE}),
+        (
+            lambda found, means: {"low": means + (found.low - means) / 2, "high": means + (found.high - means) / 2},
+            {Figure.COVERED, Figure.COVERED_AS_STATED},
+        ),
+        (
+            lambda found, means: {"low": 2 * found.low - means, "high": 2 * found.high - means},
+            {Figure.COVERED_AS_STATED},
+        ),
+    ],
+    ids=["never decides", "always slower", "always equivalent", "p halved", "p fourfold", "too narrow", "too wide"],
+)
+def test_it_fails_where_a_rule_never_or_always_fires(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[Decisions, Any], dict[str, Any]], figures: set[Figure]
+) -> None:
+    monkeypatch.setattr(simulation, "decide", altered(change))
+    assert failing() >= figures
+
+
+def test_it_fails_where_the_stop_rule_looks_at_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop_early(sweep: Sweep, *, num_blocks: int, **_: Any) -> bool | Finished:
+        return Finished("enough") if num_blocks == 6 else True
+
+    monkeypatch.setattr(simulation, "next_block", stop_early)
+    assert Figure.BLOCKS in failing()
+
+
+def test_a_band_allows_for_chance() -> None:
+    def finding(value: float) -> Finding:
+        return Finding(
+            figure=Figure.FAMILY, noise=Noise.T3, deviation=0.05, value=value, error=0.01, low=0.02, high=0.07
+        )
+
+    assert [finding(value).is_within for value in (-0.02, 0.0, 0.05, 0.099, 0.101)] == [False, True, True, True, False]
+    assert finding(0.2).sentence == (
+        "t3 noise of 5.0%: equal families with any pair called faster or slower: 20.0 % (standard error 1.0), "
+        "which is outside of 2.0 to 7.0 %"
+    )
+
+
+@pytest.mark.parametrize("noise", [Noise.NORMAL, Noise.T3])
+def test_noise_has_the_stated_deviation(noise: Noise) -> None:
+    seconds = simulate_seconds(noise, 0.05, 2000, 20, np.random.default_rng(1))
+    assert seconds.shape == (2000, 3, 4, 20)
+    assert np.log(seconds).std() == pytest.approx(0.05, rel=0.05)
+
+
+def test_families_are_judged_as_the_product_judges_one() -> None:
+    sweep = Sweep()
+    seconds = slowed(simulate_seconds(Noise.DRIFT, 0.03, 20, 20, np.random.default_rng(2)), MIRRORED, 0.1)
+    runs, differences = run_families(seconds, sweep), declared_differences(seconds)
+    for row, (family, num_blocks) in enumerate(zip(differences, runs.num_blocks.astype(int), strict=True)):
+        pairs = judge_family([pair[:num_blocks] for pair in family])
+        assert [pair.verdict for pair in pairs] == runs.decisions.verdict[row].tolist()
+        assert [math.log(pair.high) for pair in pairs] == pytest.approx(runs.decisions.high[row].tolist())
+        wanted = [statistics.widest_half_width([pair[:n] for pair in family]) <= 0.05 for n in range(6, num_blocks + 1)]
+        assert wanted == [False] * (len(wanted) - 1) + [num_blocks < 20 or wanted[-1]]
+
+
+def pilot_and_needed(seed: int) -> tuple[Comparison, ...]:
+    """A trainer slower by 10 % and an unslowed twin: 6 blocks, then as many as the first pair is said to need."""
+    logarithms = np.random.default_rng(seed).normal(0, 0.05, (3, statistics.MOST_BLOCKS))
+    one_device, slow, twin = np.exp(logarithms)
+    family = log_ratios(np.stack((slow * 1.1, twin)), one_device)
+    pilot = judge_family(list(family[:, :6]))
+    needed = pilot[0].blocks_needed
+    return pilot if needed is None else judge_family(list(family[:, :needed]))
+
+
+def test_fake_trainer_is_found_with_the_blocks_that_the_product_asks_for() -> None:
+    slow, twin = zip(*(pilot_and_needed(seed) for seed in range(200)), strict=True)
+    assert np.mean([pair.verdict is Verdict.SLOWER for pair in slow]) >= 0.9
+    assert np.mean([pair.verdict in (Verdict.FASTER, Verdict.SLOWER) for pair in twin]) <= 0.05
+    assert 6 < np.mean([pair.n for pair in slow]) < 30
+
+
+@pytest.mark.parametrize(
+    ("counts", "low", "high", "p_value", "is_passed"),
+    [
+        ((0, 20), 0.0, 0.168433, 0.622646, True),
+        ((5, 100), 0.016432, 0.112835, 1.0, True),
+        # pbinom(4, 20, .05, lower.tail = FALSE) = .00257, pbinom(5, ...) = .00033
+        ((5, 20), 0.086571, 0.491046, 0.002574, True),
+        ((6, 20), 0.118931, 0.542789, 0.000329, False),
+    ],
+)
+def test_equal_real_trials(counts: tuple[int, int], low: float, high: float, p_value: float, is_passed: bool) -> None:
+    found = check_real(*counts)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-5)
+    assert (found.p_value, found.is_passed) == (pytest.approx(p_value, abs=1e-6), is_passed)
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (3, 2)])
+def test_counts_that_make_no_sense_are_refused(counts: tuple[int, int]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        check_real(*counts)
