@@ -57,8 +57,11 @@ def _run(arguments: argparse.Namespace) -> int:
     from flows.direct import Places, run_sweep
     from flows.stack import signals
 
-    sweep = _sweep(arguments)
-    run_name = f"run-{datetime.now():%Y%m%d-%H%M%S}" if arguments.run_name is None else arguments.run_name
+    versus = getattr(arguments, "interpreter", None)
+    sweep = _sweep(arguments, None if versus is None else str(Path(versus).expanduser().absolute()))
+    run_name = arguments.run_name
+    if run_name is None:
+        run_name = f"{arguments.command}-{datetime.now():%Y%m%d-%H%M%S}"
     if arguments.output is None:
         places = Places(locations.runs() / run_name, locations.reports() / run_name, locations.data_cache())
     else:
@@ -72,6 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     from flows.direct import judge
+    from tasks.analysis.analysis import analyze
     from tasks.reporting.report import read_report, write_report
     from tasks.results.store import RunFolder
 
@@ -86,8 +90,15 @@ def _report(arguments: argparse.Namespace) -> int:
     else:
         run, tables = inside.describe(), inside.read()
         output = arguments.output or given
-    print(write_report(run, tables, output))
-    return judge(run, tables)
+    analysis = analyze(run, tables)
+    print(write_report(analysis, tables, output))
+    return judge(analysis)
+
+
+def _selfcheck(arguments: argparse.Namespace) -> int:
+    from tasks.selfcheck.selfcheck import main as check
+
+    return check(arguments.families, arguments.seed, arguments.json)
 
 
 def _up(arguments: argparse.Namespace) -> int:
@@ -131,7 +142,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=metadata.version("stratbench"))
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_run(commands.add_parser("run", help="measure a sweep here, without a server, and report"))
+    _add_sweep(commands.add_parser("run", help="measure a sweep here, without a server, and report"))
+    versus = commands.add_parser("versus", help="judge another environment: the same points in both, interleaved")
+    versus.add_argument("interpreter", help="Python of the other environment, with stratbench installed")
+    _add_sweep(versus)
+    selfcheck = commands.add_parser("selfcheck", help="how often the statistics err, on synthetic trainers")
+    selfcheck.add_argument("--families", type=int, default=2000, help="of each kind of noise (default: %(default)s)")
+    selfcheck.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    selfcheck.add_argument("--json", action="store_true", help="print the figures as JSON")
+    selfcheck.set_defaults(handler=_selfcheck)
     report = commands.add_parser("report", help="rebuild a report from its results")
     report.add_argument("folder", type=Path, help="a folder under runs/, or a report folder with its Parquet files")
     report.add_argument("--output", type=Path, help="folder of the report (default: reports/<run name>)")
@@ -150,12 +169,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_run(run: argparse.ArgumentParser) -> None:
+def _add_sweep(run: argparse.ArgumentParser) -> None:
     d = DEFAULTS
     run.add_argument("--strategy", nargs="+", action="extend", help=f"of {', '.join(Strategy)} (default: all)")
     run.add_argument("--batch-size", nargs="+", type=int, action="extend", help="global (default: 64 128 256)")
     run.add_argument("--epochs", type=int, default=d.num_epochs, help="default: %(default)s")
-    run.add_argument("--blocks", type=int, default=d.num_blocks, help="passes over the grid (default: %(default)s)")
+    run.add_argument("--blocks", type=int, default=None, help="exactly so many: both of the next two")
+    run.add_argument("--min-blocks", type=int, default=d.min_blocks, help="passes over the grid (default: %(default)s)")
+    run.add_argument("--max-blocks", type=int, default=d.max_blocks, help="most of them (default: %(default)s)")
+    run.add_argument("--half-width", type=float, default=d.half_width, help="wanted of the widest pair (default: .05)")
+    run.add_argument("--whole-blocks", type=int, default=d.num_whole_blocks, help="train all epochs; 0: all blocks do")
+    run.add_argument("--short-epochs", type=int, default=d.short_epochs, help="of the other blocks")
+    run.add_argument("--budget-minutes", type=float, default=None, help="begin no block that would end later")
     run.add_argument("--replicas", type=int, default=d.num_replicas, help="devices of distributed strategies")
     run.add_argument("--device", default=None, help=f"of {', '.join(DeviceType)} (default: what the machine has)")
     run.add_argument("--cores-per-replica", type=int, default=d.cores_per_replica, help="width of a CPU slice")
@@ -173,19 +198,25 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--target-accuracy", type=float, default=d.target_accuracy, help="default: %(default)s")
     run.add_argument("--seed", type=int, default=d.seed, help="default: %(default)s")
     run.add_argument("--trial-timeout", type=float, default=d.trial_timeout_seconds, help="seconds a trial may take")
-    run.add_argument("--run-name", default=None, help="default: run-<date>-<time>")
+    run.add_argument("--run-name", default=None, help="default: <command>-<date>-<time>")
     run.add_argument("--output", type=Path, default=None, help="folder of the report, with the run's results inside")
     run.add_argument("--resume", action="store_true", help="continue the run of that name or folder")
     run.set_defaults(handler=_run)
 
 
-def _sweep(arguments: argparse.Namespace) -> Sweep:
+def _sweep(arguments: argparse.Namespace, versus: str | None = None) -> Sweep:
     d, device = DEFAULTS, arguments.device
     return Sweep(
         strategies=tuple(parse_choice(Strategy, text, "strategy") for text in arguments.strategy or d.strategies),
         global_batch_sizes=tuple(arguments.batch_size or d.global_batch_sizes),
         num_epochs=arguments.epochs,
-        num_blocks=arguments.blocks,
+        min_blocks=arguments.min_blocks if arguments.blocks is None else arguments.blocks,
+        max_blocks=arguments.max_blocks if arguments.blocks is None else arguments.blocks,
+        half_width=arguments.half_width,
+        num_whole_blocks=arguments.whole_blocks or None,
+        short_epochs=arguments.short_epochs,
+        budget_minutes=arguments.budget_minutes,
+        versus=versus,
         num_replicas=arguments.replicas,
         device=None if device is None else parse_choice(DeviceType, device, "device"),
         cores_per_replica=arguments.cores_per_replica,

@@ -1,10 +1,12 @@
 """Flow `benchmark`: prepare the data, run the trials that the planner asks for, report."""
 
+import asyncio
 import dataclasses
 import json
 import re
 import shlex
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 from prefect import flow, get_run_logger
@@ -15,12 +17,14 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from flows import locations
+from flows.blocks import review
 from flows.cancelling import cancel_children
 from flows.fan_out import run_trials, say_who_is_running
 from flows.names import SWEEP_LIMIT
 from flows.opening import OpenRun, open_run
 from flows.progress import begin_progress
-from tasks.analysis.analysis import analyze
+from tasks.analysis.analysis import Analysis
+from tasks.analysis.coverage import RunState
 from tasks.data.task import prepare_dataset
 from tasks.domain.device import DeviceType
 from tasks.domain.loop import Loop
@@ -30,7 +34,7 @@ from tasks.domain.reduction import Reduction
 from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
-from tasks.planning.planner import Finished, next_trials
+from tasks.reporting.report import REPORT
 from tasks.reporting.task import write_run_report
 
 DEFAULTS = Sweep()
@@ -63,7 +67,13 @@ async def benchmark(
     strategies: Annotated[tuple[Strategy, ...], Field(min_length=1)] = DEFAULTS.strategies,
     global_batch_sizes: Annotated[tuple[Count, ...], Field(min_length=1)] = DEFAULTS.global_batch_sizes,
     num_epochs: Count = DEFAULTS.num_epochs,
-    num_blocks: Count = DEFAULTS.num_blocks,
+    min_blocks: Count = DEFAULTS.min_blocks,
+    max_blocks: Count = DEFAULTS.max_blocks,
+    half_width: Annotated[float, Field(gt=0, lt=1)] = DEFAULTS.half_width,
+    num_whole_blocks: Count | None = DEFAULTS.num_whole_blocks,
+    short_epochs: Count = DEFAULTS.short_epochs,
+    budget_minutes: Annotated[float, Field(gt=0)] | None = DEFAULTS.budget_minutes,
+    versus: str | None = DEFAULTS.versus,
     num_replicas: Count = DEFAULTS.num_replicas,
     device: DeviceType | None = DEFAULTS.device,
     cores_per_replica: Count = DEFAULTS.cores_per_replica,
@@ -88,8 +98,14 @@ async def benchmark(
     Args:
         strategies: what is compared.
         global_batch_sizes: examples per optimizer step over all replicas.
-        num_epochs: passes over the training data.
-        num_blocks: complete passes over the grid, each in a shuffled order with a seed of its own.
+        num_epochs: passes over the training data in a whole block.
+        min_blocks: complete passes over the grid, each in a shuffled order with a seed of its own; 6 can decide.
+        max_blocks: blocks are added up to so many, until the widest pair is as narrow as half_width.
+        half_width: wanted half-width of the widest pair's 95 % interval, as a share.
+        num_whole_blocks: the first so many blocks train all epochs, the others short_epochs; empty: all.
+        short_epochs: passes over the training data in a short block.
+        budget_minutes: no block is begun that would not end in time; empty: no limit.
+        versus: Python of another environment, which trains every point as well; empty: none.
         num_replicas: devices of the distributed strategies.
         device: what one replica trains on; empty: GPUs where there are some, otherwise slices of cores.
         cores_per_replica: width of a CPU slice in physical cores.
@@ -117,7 +133,13 @@ async def benchmark(
             strategies=strategies,
             global_batch_sizes=global_batch_sizes,
             num_epochs=num_epochs,
-            num_blocks=num_blocks,
+            min_blocks=min_blocks,
+            max_blocks=max_blocks,
+            half_width=half_width,
+            num_whole_blocks=num_whole_blocks,
+            short_epochs=short_epochs,
+            budget_minutes=budget_minutes,
+            versus=versus,
             num_replicas=num_replicas,
             device=device,
             cores_per_replica=cores_per_replica,
@@ -148,29 +170,32 @@ async def benchmark(
                 may_continue=True,
             )
             prepare_dataset(sweep.dataset, str(locations.data_cache()))
-            await _measure(opened)
-            report = await write_run_report(str(opened.folder.path), str(locations.reports() / name))
+            analysis = await _measure(opened, locations.reports() / name)
     except Refusal as refusal:
         return Failed(name="Refused", message=str(refusal))
-    return _final_state(opened, report)
+    return _final_state(analysis, locations.reports() / name / REPORT)
 
 
-async def _measure(opened: OpenRun) -> None:
-    """Run what the planner asks for until it says that the run is finished."""
-    progress = await begin_progress(opened)
+async def _measure(opened: OpenRun, report: Path) -> Analysis:
+    """Run block after block; the report is there after the first one and renewed after each."""
+    logger, progress, artifact = get_run_logger(), await begin_progress(opened), None
     while True:
-        step = next_trials(opened.run.sweep, opened.device, opened.data, opened.folder.finished_keys())
-        if isinstance(step, Finished):
-            return
-        await run_trials(step, opened, progress)
+        state = await asyncio.to_thread(review, opened)
+        if state.analysis.coverage.num_recorded:
+            artifact = await write_run_report(state.analysis, state.tables, str(report), artifact)
+        logger.info(state.message)
+        if state.has_ended:
+            return state.analysis
+        await progress.begin_block(state)
+        await run_trials(state.trials, opened, progress)
 
 
-def _final_state(opened: OpenRun, report: str) -> State:
-    num_valid, num_planned = analyze(opened.run, opened.folder.read()).coverage.valid, opened.run.num_planned_trials
-    message = f"{num_valid} of {num_planned} trials valid; report: {report}"
-    if num_valid == 0:
+def _final_state(analysis: Analysis, report: Path) -> State:
+    coverage = analysis.coverage
+    message = f"{coverage.valid} of {coverage.planned} trials valid; report: {report}"
+    if coverage.valid == 0:
         return Failed(message=message)
-    if num_valid < num_planned:
+    if coverage.state is not RunState.COMPLETE:
         return Completed(name="Degraded", message=message)
     return Completed(message=message)
 

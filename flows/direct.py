@@ -1,22 +1,24 @@
 """A sweep without a server, a pool or a worker: the same stages, driven from here."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from flows.blocks import review
 from flows.opening import OpenRun, open_run
-from tasks.analysis.analysis import analyze
+from tasks.analysis.analysis import Analysis, analyze
+from tasks.analysis.coverage import RunState
+from tasks.analysis.statistics import MIN_VERDICT_BLOCKS, Verdict
 from tasks.data.preparation import prepare
+from tasks.domain.cell import Arm
 from tasks.domain.exit_code import ExitCode, worst
 from tasks.domain.sweep import Sweep
-from tasks.planning.planner import Finished, next_trials
-from tasks.reporting.report import write_report
+from tasks.reporting.report import REPORT, write_report
 from tasks.results.record import summarize
-from tasks.results.run import Run
-from tasks.results.store import Tables
 from tasks.training.measurement import measure_trial
 
 
@@ -49,45 +51,68 @@ def run_sweep(sweep: Sweep, *, run_name: str, command: str, places: Places, may_
     )
     prepare(sweep.dataset, places.cache)
     with opened.folder.locked():
-        num_planned = opened.run.num_planned_trials
-        console.print(f"trials: {num_planned}; results in {places.run}", highlight=False, soft_wrap=True)
+        console.print(f"results in {places.run}", highlight=False, soft_wrap=True)
         try:
-            with _progress(console) as progress:
-                bar = progress.add_task("trials", total=num_planned)
-                _measure(opened, progress.console.print, lambda: progress.update(bar, completed=_count(opened)))
-            code = judge(opened.run, opened.folder.read())
+            analysis = _measure(opened, console, places.report)
+            code = judge(analysis)
         except KeyboardInterrupt:
-            console.print(f"interrupted: {_count(opened)} of {num_planned} trials are recorded; --resume continues")
+            count = len(opened.folder.finished_keys())
+            console.print(f"interrupted: {count} trials are recorded; --resume continues")
+            tables = opened.folder.read()
+            write_report(analyze(opened.folder.describe(), tables), tables, places.report)
             code = ExitCode.INTERRUPTED
-        path = write_report(opened.run, opened.folder.read(), places.report)
-    console.print(f"report: {path}", highlight=False, soft_wrap=True)
+    console.print(f"report: {places.report / REPORT}", highlight=False, soft_wrap=True)
     return code
 
 
-def judge(run: Run, tables: Tables) -> ExitCode:
-    """The worst that the run's records say; a planned trial without a record is not measured."""
-    coverage = analyze(run, tables).coverage
-    shortfalls = {
-        ExitCode.INVALID: coverage.invalid,
-        ExitCode.FAILED: coverage.failed,
-        ExitCode.NOT_MEASURED: coverage.missing,
-    }
-    return worst([ExitCode.OK, *(code for code, count in shortfalls.items() if count)])
+def judge(analysis: Analysis) -> ExitCode:
+    """The worst that the run's records say."""
+    coverage, code = analysis.coverage, STATES[analysis.coverage.state]
+    if code is ExitCode.NOT_MEASURED and coverage.num_recorded:
+        code = ExitCode.FAILED if coverage.failed else ExitCode.INVALID
+    return worst([code, *(_judge_versus(analysis) if analysis.run.sweep.versus else ())])
 
 
-def _measure(opened: OpenRun, say: Callable[..., None], advance: Callable[[], None]) -> None:
-    advance()
-    while not isinstance(
-        step := next_trials(opened.run.sweep, opened.device, opened.data, opened.folder.finished_keys()), Finished
-    ):
-        for trial in step:
-            record = measure_trial(trial, run_name=opened.run.run_name, folder=opened.folder, data=opened.data)
-            say(f"{trial.label}: {summarize(record)}", highlight=False, markup=False, soft_wrap=True)
-            advance()
+STATES = {
+    RunState.COMPLETE: ExitCode.OK,
+    RunState.PARTIAL: ExitCode.PARTIAL,
+    RunState.DAMAGED: ExitCode.INVALID,
+    RunState.INVALID: ExitCode.INVALID,
+    RunState.FAILED: ExitCode.FAILED,
+    RunState.NOT_MEASURED: ExitCode.NOT_MEASURED,
+}
 
 
-def _count(opened: OpenRun) -> int:
-    return len(opened.folder.finished_keys())
+def _judge_versus(analysis: Analysis) -> Iterator[ExitCode]:
+    """What the other environment's verdicts say; without any, that there were too few blocks."""
+    verdicts = {pair.comparison.verdict for pair in analysis.pairs}
+    codes = {Verdict.SLOWER: ExitCode.REGRESSED, Verdict.FASTER: ExitCode.IMPROVED}
+    yield from (codes[verdict] for verdict in verdicts if verdict in codes)
+    if any(pair.comparison.n < MIN_VERDICT_BLOCKS for pair in analysis.pairs):
+        yield ExitCode.INCONCLUSIVE
+
+
+def _measure(opened: OpenRun, console: Console, report: Path) -> Analysis:
+    """Run block after block; the report is there after the first one and renewed after each."""
+    while True:
+        state = review(opened)
+        if state.analysis.coverage.num_recorded:
+            write_report(state.analysis, state.tables, report)
+        console.print(state.message, highlight=False, soft_wrap=True)
+        if state.has_ended:
+            return state.analysis
+        with _progress(console) as progress:
+            for trial in progress.track(state.trials, description=f"block {state.trials[0].block}"):
+                interpreter = opened.run.sweep.versus if trial.arm is Arm.OTHER else None
+                record = measure_trial(
+                    trial,
+                    run_name=opened.run.run_name,
+                    folder=opened.folder,
+                    data=opened.data,
+                    interpreter=interpreter or sys.executable,
+                )
+                text = f"{trial.label}: {summarize(record)}"
+                progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _progress(console: Console) -> Progress:

@@ -25,6 +25,7 @@ from prefect.runtime import flow_run
 
 from flows.opening import OpenRun
 from flows.progress import Progress
+from tasks.domain.cell import Arm
 from tasks.domain.outcome import FailureReason
 from tasks.domain.trial import Trial
 from tasks.training.measurement import record_loss
@@ -74,6 +75,7 @@ async def _submit(trial: Trial, opened: OpenRun) -> FlowRun:
             "trial": trial,
             "run_name": opened.run.run_name,
             "submitted_at": datetime.now(UTC),
+            "interpreter": opened.run.sweep.versus if trial.arm is Arm.OTHER else None,
         },
         flow_run_name=f"{opened.run.run_name}: {trial.label}",
         timeout=0,

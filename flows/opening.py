@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,12 +11,13 @@ from pathlib import Path
 from tasks.data.preparation import examine
 from tasks.domain.dataset import PreparedDataset
 from tasks.domain.device import DeviceType
+from tasks.domain.refusal import Refusal
 from tasks.domain.sweep import Sweep
-from tasks.planning.planner import plan_block
 from tasks.results.environment import find_devices
 from tasks.results.error import ResultsError
 from tasks.results.run import Run, check_run_name
 from tasks.results.store import RunFolder
+from tasks.training.request import PROTOCOL_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,8 @@ class OpenRun:
     folder: RunFolder
     data: PreparedDataset
     device: DeviceType
+    deadline: float | None
+    """Reading of the monotonic clock at which the time budget is used up; null without one."""
 
 
 def open_run(sweep: Sweep, *, run_name: str, command: str, path: Path, cache: Path, may_continue: bool) -> OpenRun:
@@ -39,6 +44,8 @@ def open_run(sweep: Sweep, *, run_name: str, command: str, path: Path, cache: Pa
     devices, data = find_devices(), examine(sweep.dataset, cache)
     device = sweep.device or devices.preferred
     sweep.check(devices, data)
+    if sweep.versus is not None:
+        check_interpreter(sweep.versus)
     run = Run(
         run_name=run_name,
         command=command,
@@ -49,13 +56,30 @@ def open_run(sweep: Sweep, *, run_name: str, command: str, path: Path, cache: Pa
         num_train_examples=sweep.examples_of(data),
         num_test_examples=data.num_test_examples,
         num_classes=data.num_classes,
-        num_planned_trials=sum(len(plan_block(sweep, device, data, b + 1)) for b in range(sweep.num_blocks)),
     )
     if folder.exists():
         run = _continued(folder, run)
     else:
         folder.create(run)
-    return OpenRun(run, folder, data, device)
+    deadline = None if sweep.budget_minutes is None else time.monotonic() + 60 * sweep.budget_minutes
+    return OpenRun(run, folder, data, device, deadline)
+
+
+def check_interpreter(path: str) -> None:
+    """Raise Refusal unless the Python at `path` has this product with a protocol that can be spoken."""
+    code = "from tasks.training.request import PROTOCOL_VERSION as v; print(v)"
+    try:
+        answer = subprocess.run([path, "-c", code], capture_output=True, text=True, cwd="/", timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Refusal(f"versus={path} cannot be run ({error}); name the Python of a virtual environment") from error
+    found = answer.stdout.strip()
+    if answer.returncode or not found.isdigit():
+        raise Refusal(f"versus={path} has no stratbench that can be imported; install it into that environment")
+    if int(found) < PROTOCOL_VERSION - 1:
+        raise Refusal(
+            f"versus={path} speaks protocol {found}, this release {PROTOCOL_VERSION} and the one before; "
+            "install a newer release there"
+        )
 
 
 def _continued(folder: RunFolder, wanted: Run) -> Run:

@@ -1,6 +1,7 @@
 """Flow `trial`: one trial on a machine of the GPU pool."""
 
 import platform
+import sys
 from datetime import datetime
 
 from prefect import flow
@@ -20,17 +21,20 @@ LEASE_SECONDS = 60.0
 
 
 @flow(name="trial", persist_result=False)
-async def trial(trial: Trial, run_name: str, submitted_at: datetime) -> State:
+async def trial(trial: Trial, run_name: str, submitted_at: datetime, interpreter: str | None = None) -> State:
     """Train one point of a sweep in fresh processes and keep its record.
 
     Args:
         trial: the whole configuration.
         run_name: the run that the record belongs to.
         submitted_at: when the run was asked for; the queue time counts from here.
+        interpreter: Python of another environment that trains; empty: the one that runs this.
     """
     async with concurrency(machine_limit(platform.node()), occupy=1, strict=True, lease_duration=LEASE_SECONDS):
         data = prepare(trial.dataset, locations.data_cache())
-        status, summary = await train(trial, run_name, str(locations.runs() / run_name), data, submitted_at)
+        status, summary = await train(
+            trial, run_name, str(locations.runs() / run_name), data, interpreter or sys.executable, submitted_at
+        )
     if status == Status.VALID:
         return Completed(message=summary)
     return Failed(name=status.capitalize(), message=summary)

@@ -27,7 +27,7 @@ def flow_of(declared: dict[str, Any]) -> Flow[..., Any]:
 
 
 def test_deployments_are_those_that_the_documentation_names() -> None:
-    assert IDS == ["full", "smoke", "loops", "nightly", "gpu"]
+    assert IDS == ["full", "smoke", "headline", "loops", "nightly", "gpu"]
 
 
 def test_no_path_is_stored_with_a_deployment() -> None:

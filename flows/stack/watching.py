@@ -45,6 +45,8 @@ def run_benchmark(deployment: str = "full", parameters: Iterable[str] = ()) -> i
         server=stack.server, deployment=name, run_name=run_name, parameters={**given, "run_name": json.dumps(run_name)}
     )
     run = None
+    report = locations.reports() / run_name / "report.md"
+    say(f"A first answer stands after the first block in {report}; every block renews it")
     try:
         with signals.interruptible():
             run = watch.run()
@@ -61,7 +63,7 @@ def run_benchmark(deployment: str = "full", parameters: Iterable[str] = ()) -> i
         return 1
     say("The stack stays up, so that the page below works; stop it with `stratbench down` (`make down`)")
     say(f"{stack.ui_url}/runs/flow-run/{run.id}")
-    say(str(locations.reports() / run_name / "report.md"))
+    say(str(report))
     return 0
 
 

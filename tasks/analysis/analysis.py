@@ -1,5 +1,6 @@
 """The analysis of a run: everything that a report says, before it is said."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +12,13 @@ from tasks.analysis.equivalence import Equivalence
 from tasks.analysis.frames import build_frames
 from tasks.analysis.loops import LoopEffect, build_loop_effects
 from tasks.analysis.machines import Machine, build_machines
-from tasks.analysis.pairs import AccuracySpread, Pair, build_accuracy_spreads, build_pairs
-from tasks.analysis.points import Point, build_baselines, build_points, default_cells
+from tasks.analysis.pairs import AccuracyPair, Pair, build_accuracy_pairs, build_pairs
+from tasks.analysis.points import Point, build_points, default_cells
 from tasks.analysis.published import Published, load_published
-from tasks.analysis.summary import MIN_RANGE_VALUES, pooled_deviation
-from tasks.domain.cell import Setting
+from tasks.analysis.statistics import widest_half_width
+from tasks.domain.cell import Cell, Setting
 from tasks.domain.strategy import Strategy
+from tasks.domain.trial import Role
 from tasks.results.run import Run
 from tasks.results.store import Tables
 
@@ -29,24 +31,24 @@ class Analysis:
     coverage: Coverage
     points: tuple[Point, ...]
     """In the order of the sweep's cells; one without a valid trial is there as well."""
+    references: tuple[Point, ...]
+    """One device as wide as all slices of a distributed trial."""
     baselines: tuple[Point, ...]
     """Points that are only denominators, apart from the others."""
     pairs: tuple[Pair, ...]
+    """The declared family, judged."""
+    accuracy_pairs: tuple[AccuracyPair, ...]
     loop_effects: tuple[LoopEffect, ...]
     equivalence: Equivalence
-    accuracy_spreads: tuple[AccuracySpread, ...]
     machines: tuple[Machine, ...]
     published: Published
     claims: tuple[Claim, ...]
-
-    @property
-    def block_noise(self) -> float | None:
-        """Relative spread of training seconds between the blocks of a point, as a share; None below 3 blocks.
-
-        Standard deviation of ln(seconds), pooled over the points.
-        """
-        rows = [np.log(p.trials["training_seconds"]).tolist() for p in self.points if p.n >= MIN_RANGE_VALUES]
-        return pooled_deviation(pd.DataFrame(rows))
+    rates: Mapping[tuple[Role, Cell], float]
+    """Median examples per second of the valid trials, the discarded ones among them."""
+    tainted: pd.DataFrame
+    """Trials whose first attempt was tainted: `cell`, `role`, `block`, `status`, `first_taint`."""
+    slowdowns: tuple[float, ...]
+    """Shares by which trials were slowed on purpose; empty in every honest run."""
 
     @property
     def is_smoke(self) -> bool:
@@ -59,9 +61,24 @@ class Analysis:
         return max(point.n for point in self.points)
 
     @property
+    def num_begun_blocks(self) -> int:
+        """Blocks with a record, valid or not."""
+        return self.coverage.num_begun
+
+    @property
+    def num_whole_blocks(self) -> int:
+        """Whole blocks of the point with the most of them."""
+        return max(point.num_whole for point in self.points)
+
+    @property
+    def half_width(self) -> float | None:
+        """Half-width of the widest declared pair's plain 95 % interval, as a share; null while a pair has none."""
+        return widest_half_width([np.array(pair.comparison.differences) for pair in self.pairs])
+
+    @property
     def setting(self) -> Setting:
         """The setting that answers are for: the first one that the sweep trains under."""
-        return self.points[0].cell.setting
+        return self.run.sweep.setting
 
     @property
     def first_points(self) -> tuple[Point, ...]:
@@ -73,30 +90,52 @@ class Analysis:
         cells = default_cells(self.run.sweep, strategy)
         return tuple(point for point in self.points if point.cell in cells)
 
+    def point_at(self, cell: Cell, role: Role = Role.MEASURED) -> Point | None:
+        """The point of that cell and role; None where the run has none."""
+        points = (*self.points, *self.references, *self.baselines)
+        return next((point for point in points if (point.cell, point.role) == (cell, role)), None)
+
+    def pair_of(self, cell: Cell, strategy: Strategy, is_unsplit: bool = False) -> Pair | None:
+        """The declared pair of `cell` against that strategy, or against the same hardware unsplit; None without one."""
+        wanted = cell, strategy, is_unsplit
+        found = (p for p in self.pairs if (p.cell, p.against.strategy, p.against_role is Role.REFERENCE) == wanted)
+        return next(found, None)
+
     def best_points(self) -> tuple[Point, ...]:
-        """The point of `setting` with the smallest median training seconds at each batch size that has one."""
+        """The point of `setting` with the smallest median seconds an epoch at each batch size that has one."""
         found = []
         for batch in self.run.sweep.global_batch_sizes:
             points = [point for point in self.first_points if point.global_batch_size == batch and point.n]
-            found += sorted(points, key=lambda point: point.value("training_seconds"))[:1]
+            found += sorted(points, key=lambda point: point.median("seconds_per_epoch") or 0.0)[:1]
         return tuple(found)
 
 
 def analyze(run: Run, tables: Tables) -> Analysis:
     """The statistics of a run's tables; only valid trials enter a number."""
-    frames = build_frames(tables, run.sweep)
+    sweep, device = run.sweep, run.device
+    frames = build_frames(tables, sweep)
     coverage = build_coverage(run, frames)
     published = load_published()
+    points = {role: list[Point]() for role in Role}
+    for point in build_points(sweep, device, frames, coverage.problems):
+        points[point.role].append(point)
+    pairs = build_pairs(sweep, device, frames)
+    accuracy_pairs = build_accuracy_pairs(sweep, frames)
+    is_tainted = frames.trials["first_taint"].notna()
     return Analysis(
         run=run,
         coverage=coverage,
-        points=build_points(run.sweep, frames, coverage.problems),
-        baselines=build_baselines(run.sweep, frames, coverage.problems),
-        pairs=build_pairs(run.sweep, frames),
-        loop_effects=build_loop_effects(run.sweep, frames),
+        points=tuple(points[Role.MEASURED]),
+        references=tuple(points[Role.REFERENCE]),
+        baselines=tuple(points[Role.BASELINE]),
+        pairs=pairs,
+        accuracy_pairs=accuracy_pairs,
+        loop_effects=build_loop_effects(sweep, frames),
         equivalence=frames.equivalence,
-        accuracy_spreads=build_accuracy_spreads(run.sweep, frames),
         machines=build_machines(frames),
         published=published,
-        claims=judge_claims(run.sweep, frames, published),
+        claims=judge_claims(sweep, frames, published, pairs, accuracy_pairs),
+        rates=frames.rates,
+        tainted=frames.trials.loc[is_tainted, ["cell", "role", "block", "status", "first_taint"]],
+        slowdowns=tuple(sorted(set(frames.trials["slowdown"].dropna()))),
     )

@@ -1,20 +1,31 @@
 """Claims: what a run's data say about each conclusion of the original report."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import assert_never
 
+import numpy as np
 import pandas as pd
 
-from tasks.analysis.frames import Frames, values_at
-from tasks.analysis.pairs import MIN_ACCURACY_BLOCKS, MIN_VERDICT_BLOCKS
+from tasks.analysis.frames import Frames, array, values_at
+from tasks.analysis.pairs import AccuracyPair, Pair
 from tasks.analysis.points import default_cells
 from tasks.analysis.published import ClaimName, Published
+from tasks.analysis.statistics import (
+    MIN_ACCURACY_BLOCKS,
+    MIN_VERDICT_BLOCKS,
+    AccuracyVerdict,
+    Verdict,
+    judge_accuracy,
+    judge_family,
+)
 from tasks.analysis.summary import Summary, summarize
 from tasks.domain.cell import Cell
 from tasks.domain.dataset import NamedDataset
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
+from tasks.domain.trial import Role
 
 CLAIMED_ACCURACY, CLAIMED_EPOCHS = 0.99, 5
 """The original's "over 99 % within 5 epochs"."""
@@ -34,25 +45,24 @@ class Obstacle(StrEnum):
 
     OTHER_DATA = "This run trained on another dataset"
     PART_OF_DATA = "This run trained on a part of the examples"
+    SLOWED = "This run was slowed on purpose"
     NO_VALUES = "This run has no valid trial of some set-up that it names"
     TOO_FEW_BLOCKS = "{blocks}; at least {needed} needed"
-    INCONCLUSIVE = "{blocks}, and no test decided every pair"
-    DIFFERS_BY_TRIAL = "It holds in some trials and not in others"
-    NOT_TESTED = "Described only: no rule decides it"
+    INCONCLUSIVE = "{blocks}, and the test is inconclusive at some batch size"
+    DIFFERS = "It holds at some batch sizes or in some trials and not in others"
     NO_NUMBER = "The conclusion names no number to test"
-    NOT_MEASURED = "Utilisation was not measured here"
     FEWER_EPOCHS = "This run trained fewer than 5 epochs"
 
 
 class Measure(StrEnum):
-    """The quantity of a claim's evidence: factors and shares, of whole trainings where no epoch is named."""
+    """The quantity of a claim's evidence."""
 
     SPEEDUP = "times as fast as one_device"
-    TARGET_SPEEDUP = "times as fast as one_device to the target accuracy"
     EFFICIENCY = "strong scaling efficiency"
     ACCURACY = "highest test accuracy"
     ACCURACY_DIFFERENCE = "final test accuracy minus that of one_device, mean over the batch sizes"
-    EPOCH_DIFFERENCE = "test accuracy minus that of one_device, mean over the epochs"
+    EPOCH_DIFFERENCE = "test accuracy minus that of one_device, mean over the epochs and batch sizes"
+    UTILISATION = "busy share of the devices held, times that of one_device"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +71,28 @@ class Rule:
 
     strategies: tuple[Strategy, ...]
     measure: Measure
-    obstacle: Obstacle | None
-    """What keeps enough evidence from deciding; null where the values decide by being counted."""
+    wanted: Verdict | AccuracyVerdict | None
+    """The verdict that supports it at every batch size, and that refutes it where no batch size has it; null where
+    the values decide by being counted, or nothing does."""
     min_blocks: int = 1
 
 
-SPEED = (Measure.SPEEDUP, Obstacle.INCONCLUSIVE, MIN_VERDICT_BLOCKS)
-SIMILAR = (Measure.ACCURACY_DIFFERENCE, Obstacle.INCONCLUSIVE, MIN_ACCURACY_BLOCKS)
+FASTER = (Measure.SPEEDUP, Verdict.FASTER, MIN_VERDICT_BLOCKS)
+SIMILAR = (Measure.ACCURACY_DIFFERENCE, AccuracyVerdict.EQUIVALENT, MIN_ACCURACY_BLOCKS)
+EARLIER = (Measure.EPOCH_DIFFERENCE, AccuracyVerdict.DIFFERENT, MIN_ACCURACY_BLOCKS)
 RULES = {
-    ClaimName.ONE_DEVICE_SLOWER: Rule((MIRRORED, WORKERS), *SPEED),
+    ClaimName.ONE_DEVICE_SLOWER: Rule((MIRRORED, WORKERS), *FASTER),
     ClaimName.OVER_99_PERCENT: Rule((ONE,), Measure.ACCURACY, None),
-    ClaimName.MIRRORED_SLOWER: Rule((MIRRORED,), *SPEED),
+    ClaimName.MIRRORED_SLOWER: Rule((MIRRORED,), Measure.SPEEDUP, Verdict.SLOWER, MIN_VERDICT_BLOCKS),
     ClaimName.MIRRORED_SIMILAR_ACCURACY: Rule((MIRRORED,), *SIMILAR),
-    ClaimName.MIRRORED_CONVERGES_FASTER: Rule((MIRRORED,), Measure.EPOCH_DIFFERENCE, Obstacle.NOT_TESTED),
-    ClaimName.MULTI_WORKER_FASTER: Rule((WORKERS,), *SPEED),
-    ClaimName.MULTI_WORKER_SCALES: Rule((WORKERS,), Measure.EFFICIENCY, Obstacle.NO_NUMBER),
-    ClaimName.MULTI_WORKER_CONVERGES_FASTEST: Rule(
-        (WORKERS,), Measure.TARGET_SPEEDUP, Obstacle.NOT_TESTED, MIN_VERDICT_BLOCKS
-    ),
+    ClaimName.MIRRORED_CONVERGES_FASTER: Rule((MIRRORED,), *EARLIER),
+    ClaimName.MIRRORED_UTILISATION: Rule((MIRRORED,), Measure.UTILISATION, Verdict.FASTER, MIN_VERDICT_BLOCKS),
+    ClaimName.MULTI_WORKER_FASTER: Rule((WORKERS,), *FASTER),
+    ClaimName.MULTI_WORKER_SCALES: Rule((WORKERS,), Measure.EFFICIENCY, None),
+    ClaimName.MULTI_WORKER_CONVERGES_FASTEST: Rule((WORKERS,), *EARLIER),
     ClaimName.MULTI_WORKER_ACCURACY: Rule((WORKERS,), *SIMILAR),
 }
-"""The claims that data of a run can speak about; the others are about what is not measured, or about the original."""
+"""The claims that data of a run can speak about; the others are about the original itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +104,8 @@ class Evidence:
     global_batch_size: int | None
     """Null where it is a mean over the batch sizes."""
     value: Summary
+    verdict: Verdict | AccuracyVerdict | None = None
+    """What the test says; null where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +129,9 @@ class Claim:
         return RULES[self.name].min_blocks if self.name in RULES else 0
 
 
-def judge_claims(sweep: Sweep, frames: Frames, published: Published) -> tuple[Claim, ...]:
+def judge_claims(
+    sweep: Sweep, frames: Frames, published: Published, pairs: Sequence[Pair], accuracy_pairs: Sequence[AccuracyPair]
+) -> tuple[Claim, ...]:
     """Every claim, in the order of its name's declaration, on the trials of `default_cells` alone."""
     workers = [setup.total_seconds for setup in published.setups if setup.strategy is WORKERS]
     others = [setup.total_seconds for setup in published.setups if setup.strategy is not WORKERS]
@@ -124,77 +139,115 @@ def judge_claims(sweep: Sweep, frames: Frames, published: Published) -> tuple[Cl
         ClaimName.OWN_FIGURES_AGREE: max(high for _, high in workers) < min(low for low, _ in others),
         ClaimName.LOG_SHOWS_GPUS: published.log.is_gpu_shown,
     }
-    return tuple(_decide(name, own[name]) if name in own else _judge(name, sweep, frames) for name in ClaimName)
+    claims = []
+    for name in ClaimName:
+        if name in own:
+            claims.append(Claim(name=name, verdict=SAYS[own[name]]))
+            continue
+        rule = RULES[name]
+        evidence = tuple(
+            e for s in rule.strategies for e in _see(rule.measure, s, sweep, frames, pairs, accuracy_pairs)
+        )
+        verdict = _other_setting(sweep, frames) or _too_little(rule, sweep, evidence) or _judge(rule, sweep, evidence)
+        if isinstance(verdict, Obstacle):
+            claim = Claim(name=name, verdict=ClaimVerdict.NOT_DECIDABLE, obstacle=verdict, evidence=evidence)
+        else:
+            claim = Claim(name=name, verdict=verdict, evidence=evidence)
+        claims.append(claim)
+    return tuple(claims)
 
 
-def _judge(name: ClaimName, sweep: Sweep, frames: Frames) -> Claim:
-    rule = RULES.get(name)
-    evidence: tuple[Evidence, ...] = ()
-    if rule:
-        evidence = tuple(item for strategy in rule.strategies for item in _see(rule.measure, strategy, sweep, frames))
-    passes = {value > CLAIMED_ACCURACY for item in evidence for value in item.value.values}
-    obstacle = _other_setting(sweep) or _obstacle(rule, sweep, evidence, passes)
-    if obstacle is None:
-        return _decide(name, True in passes, evidence)
-    return Claim(name=name, verdict=ClaimVerdict.NOT_DECIDABLE, obstacle=obstacle, evidence=evidence)
+SAYS = {True: ClaimVerdict.SUPPORTED, False: ClaimVerdict.REFUTED}
 
 
-def _decide(name: ClaimName, holds: bool, evidence: tuple[Evidence, ...] = ()) -> Claim:
-    return Claim(name=name, verdict=ClaimVerdict.SUPPORTED if holds else ClaimVerdict.REFUTED, evidence=evidence)
-
-
-def _other_setting(sweep: Sweep) -> Obstacle | None:
+def _other_setting(sweep: Sweep, frames: Frames) -> Obstacle | None:
     """Why this run cannot speak about the original at all, if so."""
     if sweep.dataset != NamedDataset.MNIST:
         return Obstacle.OTHER_DATA
-    return Obstacle.PART_OF_DATA if sweep.max_train_examples is not None else None
+    if sweep.max_train_examples is not None:
+        return Obstacle.PART_OF_DATA
+    return Obstacle.SLOWED if frames.trials["slowdown"].notna().any() else None
 
 
-def _obstacle(rule: Rule | None, sweep: Sweep, evidence: tuple[Evidence, ...], passes: set[bool]) -> Obstacle | None:
-    """Why the evidence does not decide; None where every value is on the same side of the claimed accuracy."""
-    if rule is None:
-        return Obstacle.NOT_MEASURED
-    expected = len(rule.strategies) * len(sweep.global_batch_sizes) if rule.measure is Measure.SPEEDUP else 1
-    if len(evidence) < expected:
+def _too_little(rule: Rule, sweep: Sweep, evidence: Sequence[Evidence]) -> Obstacle | None:
+    is_by_batch = rule.measure in (Measure.SPEEDUP, Measure.UTILISATION)
+    if len(evidence) < (len(rule.strategies) * len(sweep.global_batch_sizes) if is_by_batch else 1):
         return Obstacle.NO_VALUES
-    if min(item.value.n for item in evidence) < rule.min_blocks:
-        return Obstacle.TOO_FEW_BLOCKS
-    if rule.obstacle:
-        return rule.obstacle
-    if False in passes and sweep.num_epochs < CLAIMED_EPOCHS:
-        return Obstacle.FEWER_EPOCHS
-    return Obstacle.DIFFERS_BY_TRIAL if len(passes) > 1 else None
+    return Obstacle.TOO_FEW_BLOCKS if min(item.value.n for item in evidence) < rule.min_blocks else None
 
 
-def _see(measure: Measure, strategy: Strategy, sweep: Sweep, frames: Frames) -> list[Evidence]:
+def _judge(rule: Rule, sweep: Sweep, evidence: Sequence[Evidence]) -> ClaimVerdict | Obstacle:
+    """What enough evidence says."""
+    if rule.measure is Measure.ACCURACY:
+        passes = {value > CLAIMED_ACCURACY for item in evidence for value in item.value.values}
+        if False in passes and sweep.num_epochs < CLAIMED_EPOCHS:
+            return Obstacle.FEWER_EPOCHS
+        return Obstacle.DIFFERS if len(passes) > 1 else SAYS[True in passes]
+    if rule.wanted is None:
+        return Obstacle.NO_NUMBER
+    verdicts = {item.verdict for item in evidence}
+    if verdicts & {Verdict.INCONCLUSIVE, AccuracyVerdict.INCONCLUSIVE, AccuracyVerdict.NOT_DECIDABLE}:
+        return Obstacle.INCONCLUSIVE
+    holds = rule.wanted in verdicts
+    if rule.measure is Measure.EPOCH_DIFFERENCE:
+        holds = holds and all(item.value.median > 0 for item in evidence)
+    return Obstacle.DIFFERS if holds and len(verdicts) > 1 else SAYS[holds]
+
+
+def _see(
+    measure: Measure,
+    strategy: Strategy,
+    sweep: Sweep,
+    frames: Frames,
+    pairs: Sequence[Pair],
+    accuracy_pairs: Sequence[AccuracyPair],
+) -> list[Evidence]:
     """The measure's values at each batch size, one a block, where there are any."""
-    values = {cell.global_batch_size: _values(measure, cell, frames) for cell in default_cells(sweep, strategy)}
-    found: dict[int | None, Summary | None] = {batch: summarize(rows) for batch, rows in values.items()}
-    if measure is Measure.ACCURACY_DIFFERENCE and values:
-        found = {None: summarize(pd.concat(list(values.values())).groupby("block").mean())}
+    cells = default_cells(sweep, strategy)
+    singles = [replace(cell, strategy=ONE, reduction=None) for cell in cells]
+    batches: list[int | None] = [cell.global_batch_size for cell in cells]
+    found: list[Iterable[float]]
+    verdicts: list[Verdict | AccuracyVerdict | None] = [None] * len(cells)
+    match measure:
+        case Measure.SPEEDUP:
+            own = [p for p in pairs if p.cell in cells and p.against in singles and p.against_role is Role.MEASURED]
+            batches = [pair.cell.global_batch_size for pair in own]
+            found = [np.exp(pair.comparison.differences) for pair in own]
+            verdicts = [pair.comparison.verdict for pair in own]
+        case Measure.ACCURACY_DIFFERENCE:
+            judged = [p.comparison for p in accuracy_pairs if (p.strategy, p.against) == (strategy, ONE)]
+            batches, found = [None] * len(judged), [comparison.differences for comparison in judged]
+            verdicts = [comparison.verdict for comparison in judged]
+        case Measure.EPOCH_DIFFERENCE:
+            by_epoch = [_difference(frames.epochs, *places) for places in zip(cells, singles, strict=True)]
+            means = pd.concat(by_epoch).groupby(level=[0, 1]).mean() if by_epoch else pd.Series(dtype=float)
+            batches, found = [None], [means]
+            verdicts = [judge_accuracy(array(means)).verdict]
+        case Measure.UTILISATION:
+            shares = [[_utilisation(frames.valid, c) for c in places] for places in zip(cells, singles, strict=True)]
+            ratios = [(own / other).dropna().transform(np.log) for own, other in shares]
+            found = [np.exp(values) for values in ratios]
+            verdicts = [c.verdict for c in judge_family([array(values) for values in ratios])]
+        case Measure.EFFICIENCY:
+            found = [values_at(frames.valid, cell, "efficiency") for cell in cells]
+        case Measure.ACCURACY:
+            early = frames.epochs[frames.epochs["epoch"] <= CLAIMED_EPOCHS]
+            found = [values_at(early, cell, "test_accuracy").groupby(level=[0, 1]).max() for cell in cells]
+        case _:
+            assert_never(measure)
     return [
-        Evidence(strategy=strategy, measure=measure, global_batch_size=batch, value=value)
-        for batch, value in found.items()
-        if value
+        Evidence(strategy=strategy, measure=measure, global_batch_size=batch, value=value, verdict=verdict)
+        for batch, values, verdict in zip(batches, found, verdicts, strict=True)
+        if (value := summarize(values))
     ]
 
 
-def _values(measure: Measure, cell: Cell, frames: Frames) -> "pd.Series[float]":
-    """The measure by block and machine."""
-    single = replace(cell, strategy=ONE, reduction=None)
-    match measure:
-        case Measure.SPEEDUP | Measure.TARGET_SPEEDUP:
-            column = "training_seconds" if measure is Measure.SPEEDUP else "seconds_to_target"
-            return values_at(frames.valid, single, column) / values_at(frames.valid, cell, column)
-        case Measure.EFFICIENCY:
-            return values_at(frames.valid, cell, "efficiency")
-        case Measure.ACCURACY:
-            early = frames.epochs[frames.epochs["epoch"] <= CLAIMED_EPOCHS]
-            return values_at(early, cell, "test_accuracy").groupby(level=[0, 1]).max()
-        case Measure.ACCURACY_DIFFERENCE:
-            return values_at(frames.valid, cell, "test_accuracy") - values_at(frames.valid, single, "test_accuracy")
-        case Measure.EPOCH_DIFFERENCE:
-            own, other = (values_at(frames.epochs, c, "test_accuracy", ["epoch"]) for c in (cell, single))
-            return (own - other).groupby(level=[0, 1]).mean()
-        case _:
-            assert_never(measure)
+def _difference(epochs: pd.DataFrame, cell: Cell, single: Cell) -> "pd.Series[float]":
+    own, other = (values_at(epochs, c, "test_accuracy", ["epoch"]) for c in (cell, single))
+    return (own - other).dropna()
+
+
+def _utilisation(valid: pd.DataFrame, cell: Cell) -> "pd.Series[float]":
+    """Busy share of the trial's devices while it trained: GPUs where it had some, otherwise its cores."""
+    gpus = values_at(valid, cell, "gpu_utilisation")
+    return gpus.fillna(values_at(valid, cell, "cpu_utilisation"))

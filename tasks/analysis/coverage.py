@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import product
 from typing import Any
 
 from tasks.analysis.frames import Frames
 from tasks.domain.cell import Cell
 from tasks.domain.outcome import Status
-from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role
 from tasks.results.run import Run
 
@@ -17,14 +15,18 @@ MISSING = "missing"
 
 
 class RunState(StrEnum):
-    """How much of a run may be used."""
+    """How much of a run may be used, the best first."""
 
     COMPLETE = "complete"
     """Every planned trial is valid."""
     PARTIAL = "partial"
-    """Some planned trials have no record, the others are valid."""
-    DEGRADED = "degraded"
-    """Some trials failed or are invalid."""
+    """The run goes on, or was stopped before its end; what is recorded is valid."""
+    DAMAGED = "damaged"
+    """The run had ended, but a trial of it has no record any more."""
+    INVALID = "invalid"
+    """A check of some training did not hold."""
+    FAILED = "failed"
+    """Some training did not end."""
     NOT_MEASURED = "not_measured"
     """No trial is valid."""
 
@@ -53,27 +55,45 @@ class Coverage:
     invalid: int
     failed: int
     missing: int
+    num_blocks: int
+    """Blocks that `planned` counts."""
+    num_begun: int
+    """Blocks with a record."""
+    has_ended: bool
+    """Whether the run came to its end, so that what is missing was lost."""
+    num_recorded: int
+    """Trials with a record."""
     problems: tuple[Problem, ...]
-    """By block, then as the grid; a baseline trial without a record is only counted."""
+    """By block, then as the members of a block."""
 
     @property
     def state(self) -> RunState:
         """The run's state, the worst first."""
         if not self.valid:
             return RunState.NOT_MEASURED
-        if self.invalid or self.failed:
-            return RunState.DEGRADED
-        return RunState.PARTIAL if self.missing else RunState.COMPLETE
+        if self.failed:
+            return RunState.FAILED
+        if self.invalid:
+            return RunState.INVALID
+        if self.missing:
+            return RunState.DAMAGED if self.has_ended else RunState.PARTIAL
+        return RunState.COMPLETE if self.has_ended else RunState.PARTIAL
 
 
 def build_coverage(run: Run, frames: Frames) -> Coverage:
-    """What was planned, what of it is valid, and why the rest is not."""
+    """What was planned, what of it is valid, and why the rest is not.
+
+    Planned are the blocks of a run that has ended; otherwise those that it cannot do without, or has begun.
+    """
     counts = {str(status): int(number) for status, number in frames.trials["status"].value_counts().items()}
     names = ["block", "cell", "role"]
     trials = frames.trials[[*names, "status", *TEXTS.values()]]
     records = {tuple(row[name] for name in names): row for row in trials.to_dict("records")}
-    sweep = run.sweep
-    planned = product(range(1, sweep.num_blocks + 1), sweep.cells, [Role.MEASURED])
+    begun = int(frames.trials["block"].max()) if len(frames.trials) else 0
+    num_blocks = max(begun, run.end.num_blocks if run.end else run.sweep.min_blocks)
+    members = run.sweep.members(run.device)
+    planned = [(block, cell, role) for block in range(1, num_blocks + 1) for role, cell in members]
+    places = {place: number for number, place in enumerate(planned)}
     nothing: dict[Any, Any] = {"status": MISSING}
     problems = [
         Problem(
@@ -83,24 +103,23 @@ def build_coverage(run: Run, frames: Frames) -> Coverage:
             shortfall=row["status"],
             **{name: row[column] for name, column in TEXTS.items() if isinstance(row.get(column), str)},
         )
-        for block, cell, role in dict.fromkeys([*records, *planned])
+        for block, cell, role in dict.fromkeys([*planned, *records])
         if (row := records.get((block, cell, role), nothing))["status"] != Status.VALID
     ]
+    last = len(places)
     return Coverage(
-        planned=run.num_planned_trials,
+        planned=len(planned),
         valid=counts.get(Status.VALID, 0),
         invalid=counts.get(Status.INVALID, 0),
         failed=counts.get(Status.FAILED, 0),
-        missing=max(0, run.num_planned_trials - len(frames.trials)),
-        problems=tuple(sorted(problems, key=lambda problem: _place(sweep, problem))),
+        missing=sum(problem.shortfall == MISSING for problem in problems),
+        num_blocks=num_blocks,
+        num_begun=begun,
+        has_ended=run.end is not None,
+        num_recorded=len(records),
+        problems=tuple(sorted(problems, key=lambda p: places.get((p.block, p.cell, p.role), last))),
     )
 
 
 TEXTS = {"reason": "reason", "message": "message", "phase": "failed_phase"}
 """Columns of a problem's texts, where pandas holds a null of some kind if there is none."""
-
-
-def _place(sweep: Sweep, problem: Problem) -> tuple[int, int]:
-    """Sorts problems by block, then as the grid; cells that only baselines have come last, by batch size."""
-    cells, cell = sweep.cells, problem.cell
-    return problem.block, cells.index(cell) if cell in cells else len(cells) + cell.global_batch_size

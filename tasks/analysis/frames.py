@@ -1,9 +1,11 @@
 """Frames: the tables of results as pandas sees them, valid trials apart and with what follows from their columns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from tasks.analysis.equivalence import Equivalence, check_equivalence
@@ -17,25 +19,39 @@ from tasks.results.store import Tables
 
 SETTING = [field.name for field in fields(Setting)]
 """The columns of a trial's setting."""
-PLACE = ["global_batch_size", "block", "machine_fingerprint", *SETTING]
-"""What two trials must have in common to be compared."""
+PLACE = ["block", "machine_fingerprint", "arm", *SETTING]
+"""What two trials must have in common, beside the batch size, to be compared."""
+OF_WHOLE = ["training_seconds", "device_seconds", "test_accuracy", "test_loss"]
+"""Columns that only trials of all epochs keep: those of a shorter training are another quantity."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frames:
-    """All trials, and the valid ones with their epochs and steps: nothing else enters a number."""
+    """All trials but the discarded ones, and the valid ones with their epochs and steps: nothing else enters a number.
+
+    Two trials are compared over the epochs that both trained, so that a short one may stand beside a whole one.
+    """
 
     trials: pd.DataFrame
     """By block, then in the order of their start, each with its `cell`; a trial whose gradients disagree with those of
     its block's one-device trial is invalid here."""
     valid: pd.DataFrame
-    """The valid trials in the same order, with these columns beside the table's: `seconds_per_epoch`;
-    `seconds_to_target` and `epochs_to_target`, null where the target accuracy was not reached; `speedup` against the
-    one-device trial of the same `PLACE` and `efficiency`, speed-up / replicas (strong scaling), null without one."""
+    """The valid trials in the same order; what a trial of fewer epochs cannot tell (`OF_WHOLE`) is null in it.
+
+    Columns beside the table's: `seconds_per_epoch`, `step_seconds`; `seconds_to_target` and `epochs_to_target`, null
+    where the target accuracy was not reached; and, null without the one-device trial of the same `PLACE` that they
+    need: `speedup` (the same global batch) and `efficiency`, speed-up / replicas (strong scaling); `weak_efficiency`
+    and `overhead_seconds`, step time beyond that of one device (the same per-replica batch); `unsplit`, times as fast
+    as one device as wide as all slices together."""
     epochs: pd.DataFrame
-    """By trial, with `elapsed_seconds` of training, the trial's `cell`, `block`, `machine_fingerprint` and `role`."""
+    """Of whole trials, with `elapsed_seconds` of training, the trial's `cell`, `block`, `machine_fingerprint`,
+    `role`."""
     steps: pd.DataFrame
     """Windows of steps with `step_seconds`, their mean step."""
+    elapsed: Mapping[str, NDArray[np.float64]]
+    """Training seconds up to the end of each epoch, by key of a valid trial."""
+    rates: Mapping[tuple[Role, Cell], float]
+    """Median examples per second of the valid trials, the discarded ones among them."""
     equivalence: Equivalence
 
 
@@ -44,36 +60,106 @@ def build_frames(tables: Tables, sweep: Sweep) -> Frames:
     trials, rows = tables.trials.to_pandas(), tables.trials.to_pylist()  # where Arrow's null is None
     cells = TypeAdapter(list[Cell]).validate_python([row | {"setting": row} for row in rows])
     trials["cell"] = pd.Series(cells, dtype=object)
+    measured = (
+        trials[trials["status"] == Status.VALID].groupby(["role", "cell"], sort=False)["examples_per_second"].median()
+    )
+    trials = trials[trials["role"] != Role.DISCARDED]
     trials = trials.sort_values(["block", "started_at", "trial_key"], kind="stable")
     equivalence = check_equivalence(trials, tables.gradients.to_pandas(), sweep)
     trials = equivalence.applied_to(trials)
     valid = trials[trials["status"] == Status.VALID].reset_index(drop=True)
-    of_trial = valid[["trial_key", "cell", "block", "machine_fingerprint", "role"]]
+    of_trial = valid[["trial_key", "cell", "block", "machine_fingerprint", "role", "num_epochs"]]
     epochs = tables.epochs.to_pandas().merge(of_trial, on="trial_key")
     epochs = epochs.sort_values(["trial_key", "epoch"], kind="stable")
-    by_trial = epochs.groupby("trial_key")
-    epochs["elapsed_seconds"] = by_trial["training_seconds"].cumsum()
+    epochs["elapsed_seconds"] = epochs.groupby("trial_key")["training_seconds"].cumsum()
+    elapsed = {str(key): rows["elapsed_seconds"].to_numpy() for key, rows in epochs.groupby("trial_key")}
+    epochs = epochs[epochs["num_epochs"] == sweep.num_epochs].drop(columns="num_epochs")
     steps = tables.steps.to_pandas()
     steps["step_seconds"] = steps["seconds"] / steps["num_steps"]
+    return Frames(
+        trials=trials,
+        valid=_with_derived(valid, epochs, elapsed, sweep),
+        epochs=epochs,
+        steps=steps[steps["trial_key"].isin(valid["trial_key"])],
+        elapsed=elapsed,
+        rates={(Role(role), cell): float(rate) for (role, cell), rate in measured.items()},
+        equivalence=equivalence,
+    )
+
+
+def values_at(
+    rows: pd.DataFrame, cell: Cell, column: str, more: Sequence[str] = (), role: Role = Role.MEASURED
+) -> "pd.Series[float]":
+    """`column` of the cell's trials of that role by block and machine (and `more`): what aligns may be compared."""
+    found = rows[(rows["cell"] == cell) & (rows["role"] == role)]
+    values = found.set_index(["block", "machine_fingerprint", *more])[column]
+    return values if column == "trial_key" else values.astype(float)
+
+
+def log_ratios(frames: Frames, cell: Cell, against: Cell, role: Role = Role.MEASURED) -> "pd.Series[float]":
+    """ln of how many times as fast `cell` trained as `against` in that role, by block and machine."""
+    keys = values_at(frames.valid, cell, "trial_key").to_frame("own")
+    keys["other"] = values_at(frames.valid, against, "trial_key", role=role)
+    pairs = keys.dropna()
+    found = [
+        np.log(ratio_of(frames.elapsed, own, other)) for own, other in zip(pairs["own"], pairs["other"], strict=True)
+    ]
+    return pd.Series(found, index=pairs.index, dtype=float)
+
+
+def array(values: "pd.Series[float]") -> NDArray[np.float64]:
+    """The values as NumPy has them."""
+    return np.asarray(values, dtype=np.float64)
+
+
+def ratio_of(elapsed: Mapping[str, NDArray[np.float64]], key: str, other: str) -> float:
+    """How many times as fast trial `key` trained as `other`, over the epochs that both trained."""
+    own, others = elapsed[key], elapsed[other]
+    last = min(len(own), len(others)) - 1
+    return metrics.speedup(float(others[last]), float(own[last]))
+
+
+def _with_derived(
+    valid: pd.DataFrame, epochs: pd.DataFrame, elapsed: Mapping[str, NDArray[np.float64]], sweep: Sweep
+) -> pd.DataFrame:
+    valid["seconds_per_epoch"] = valid["training_seconds"] / valid["num_epochs"]
+    num_steps = -(-valid["num_train_examples"] // valid["global_batch_size"])
+    valid["step_seconds"] = valid["seconds_per_epoch"] / num_steps
     target = sweep.target_accuracy
     seconds_to = {
         key: metrics.time_to_accuracy(zip(rows["training_seconds"], rows["test_accuracy"], strict=True), target)
-        for key, rows in by_trial
+        for key, rows in epochs.groupby("trial_key")
     }
     epochs_to = epochs[epochs["test_accuracy"] >= target].groupby("trial_key")["epoch"].first()
-    valid["seconds_per_epoch"] = valid["training_seconds"] / valid["num_epochs"]
     valid["seconds_to_target"] = valid["trial_key"].map(seconds_to).astype(float)
     valid["epochs_to_target"] = valid["trial_key"].map(epochs_to.to_dict()).astype(float)
+    valid.loc[valid["num_epochs"] != sweep.num_epochs, OF_WHOLE] = np.nan
     is_single = valid["strategy"] == Strategy.ONE_DEVICE
-    asked_first = valid[is_single].sort_values("role", key=lambda role: role != Role.MEASURED, kind="stable")
-    single = asked_first.drop_duplicates(PLACE)[[*PLACE, "training_seconds"]]
-    valid = valid.merge(single, how="left", on=PLACE, suffixes=("", "_of_single"))
-    valid["speedup"] = valid.pop("training_seconds_of_single").where(~is_single) / valid["training_seconds"]
+    single = valid[is_single & (valid["role"] != Role.REFERENCE)]
+    single = single.sort_values("role", key=lambda role: role != Role.MEASURED, kind="stable")
+    split = ~is_single & (valid["num_replicas"] > 1)
+    same_batch = _partners(valid[split], single, "global_batch_size")
+    same_share = _partners(valid[split], single, "per_replica_batch_size")
+    unsplit = _partners(valid[split], valid[valid["role"] == Role.REFERENCE], "global_batch_size")
+    step_of = valid.set_index("trial_key")["step_seconds"]
+
+    def ratios(partners: "pd.Series[str]") -> "pd.Series[float]":
+        keys = valid["trial_key"].reindex(partners.index)
+        found = [ratio_of(elapsed, key, other) for key, other in zip(keys, partners, strict=True)]
+        return pd.Series(found, index=partners.index, dtype=float).reindex(valid.index)
+
+    valid["speedup"] = ratios(same_batch)
     valid["efficiency"] = valid["speedup"] / valid["num_replicas"]
-    return Frames(trials, valid, epochs, steps[steps["trial_key"].isin(valid["trial_key"])], equivalence)
+    # The same examples in as many times the steps: speed-up over the same data is the weak one in throughput.
+    valid["weak_efficiency"] = ratios(same_share) / valid["num_replicas"]
+    valid["overhead_seconds"] = valid["step_seconds"] - same_share.map(step_of).reindex(valid.index)
+    valid["unsplit"] = ratios(unsplit)
+    return valid
 
 
-def values_at(rows: pd.DataFrame, cell: Cell, column: str, more: Sequence[str] = ()) -> "pd.Series[float]":
-    """`column` of the cell's measured trials by block and machine (and `more`): what aligns may be compared."""
-    found = rows[(rows["cell"] == cell) & (rows["role"] == Role.MEASURED)]
-    return found.set_index(["block", "machine_fingerprint", *more])[column].astype(float)
+def _partners(rows: pd.DataFrame, others: pd.DataFrame, batch: str) -> "pd.Series[str]":
+    """By row: the key of the first of `others` in the same place whose global batch size is the row's `batch`."""
+    first = others.drop_duplicates([*PLACE, "global_batch_size"])
+    keys = first.set_index([*PLACE, "global_batch_size"])["trial_key"]
+    wanted = pd.MultiIndex.from_frame(rows[[*PLACE, batch]])
+    return pd.Series(keys.reindex(wanted).to_numpy(), index=rows.index, dtype=object).dropna()

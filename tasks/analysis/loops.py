@@ -17,7 +17,7 @@ class LoopEffect:
     other: Cell
     """The same under the other loop."""
     ratios: Summary | None
-    """How many times as fast `cell` trained as `other`, in training seconds; null without a common block."""
+    """How many times as fast `cell` trained as `other`, by seconds an epoch; null without a common block."""
     speedups: Summary | None
     """Of `cell` against one device under its loop, in the blocks in which `other` has one too; null without any."""
     other_speedups: Summary | None
@@ -35,7 +35,7 @@ class LoopEffect:
 
 def build_loop_effects(sweep: Sweep, frames: Frames) -> tuple[LoopEffect, ...]:
     """By other loop, then as the cells; a cell that the other loop cannot train has none."""
-    first = [cell for cell in sweep.cells if cell.setting == sweep.cells[0].setting]
+    first = [cell for cell in sweep.cells if cell.setting == sweep.setting]
     return tuple(
         _effect(frames, cell, other)
         for loop in sweep.loops
@@ -56,7 +56,7 @@ def _counterpart(sweep: Sweep, cell: Cell, loop: Loop) -> Cell | None:
 
 
 def _effect(frames: Frames, cell: Cell, other: Cell) -> LoopEffect:
-    own, others = (values_at(frames.valid, c, "training_seconds") for c in (cell, other))
+    own, others = (values_at(frames.valid, c, "seconds_per_epoch") for c in (cell, other))
     speedups, other_speedups = (values_at(frames.valid, c, "speedup").dropna() for c in (cell, other))
     speedups, other_speedups = speedups.align(other_speedups, join="inner")
     return LoopEffect(

@@ -1,89 +1,90 @@
-"""Pairs: two cells of one setting and batch size, compared inside the same blocks."""
+"""Pairs: the declared family of comparisons, each inside the same blocks."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, groupby
 
 import pandas as pd
 
-from tasks.analysis.frames import Frames, values_at
-from tasks.analysis.summary import Summary, pooled_deviation, summarize
-from tasks.domain.cell import Cell, Setting
+from tasks.analysis.frames import Frames, array, log_ratios, values_at
+from tasks.analysis.points import default_cells
+from tasks.analysis.statistics import AccuracyComparison, Comparison, judge_accuracy, judge_family
+from tasks.domain.cell import Arm, Cell
+from tasks.domain.device import DeviceType
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
-
-MIN_VERDICT_BLOCKS = 6
-"""Fewer blocks give no verdict on speed."""
-MIN_ACCURACY_BLOCKS = 3
-"""Whole trainings of each strategy below which equivalence is not decidable."""
+from tasks.domain.trial import Role
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
-    """`cell` against another of its setting and batch size, both in the same block and on the same machine."""
+    """`cell` against another one at its setting and batch size, both in the same block and on the same machine."""
 
     cell: Cell
     against: Cell
-    ratios: Summary | None
-    """One a block: how many times as fast `cell` trained, in training seconds; null without a common block."""
-
-    @property
-    def num_blocks(self) -> int:
-        """Blocks in which both trials are valid."""
-        return self.ratios.n if self.ratios else 0
+    against_role: Role
+    """REFERENCE where it is one device as wide as all slices of `cell`; BASELINE where the grid has no one_device."""
+    comparison: Comparison
+    """Of training seconds over the epochs that both trained."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AccuracySpread:
-    """How far final test accuracies lie apart in one setting at one batch size, as shares."""
+class AccuracyPair:
+    """The final test accuracy of two strategies, averaged over the batch sizes and paired by seed."""
 
-    setting: Setting
-    global_batch_size: int
-    largest_difference: float | None
-    """Between two strategies in the same block, the largest over the blocks; null with fewer than 2 strategies."""
-    between_strategies: float | None
-    """Standard deviation over the strategies of one block (one seed), pooled over the blocks."""
-    between_seeds: float | None
-    """Standard deviation over the blocks of one strategy, pooled over the strategies; null below 2 blocks."""
-    num_strategies: int
-    num_blocks: int
+    strategy: Strategy
+    against: Strategy
+    num_batch_sizes: int
+    comparison: AccuracyComparison
+    """Of whole trainings."""
 
 
-def build_pairs(sweep: Sweep, frames: Frames) -> tuple[Pair, ...]:
-    """The declared family, inside each setting and batch size: every cell against one device, the others among them."""
-    pairs = []
-    for _, _, cells in _comparable(sweep):
-        ordered = sorted(cells, key=lambda cell: cell.strategy is not Strategy.ONE_DEVICE)
-        seconds = {cell: values_at(frames.valid, cell, "training_seconds") for cell in ordered}
-        pairs += [
-            Pair(cell=cell, against=against, ratios=summarize(seconds[against] / seconds[cell]))
-            for against, cell in combinations(ordered, 2)
-        ]
-    return tuple(pairs)
+def build_pairs(sweep: Sweep, device: DeviceType, frames: Frames) -> tuple[Pair, ...]:
+    """The declared family, judged: it follows from the sweep alone, whatever was recorded."""
+    family = tuple(_declare(sweep, device))
+    found = judge_family([array(log_ratios(frames, *pair)) for pair in family])
+    return tuple(
+        Pair(cell=cell, against=against, against_role=role, comparison=comparison)
+        for (cell, against, role), comparison in zip(family, found, strict=True)
+    )
 
 
-def build_accuracy_spreads(sweep: Sweep, frames: Frames) -> tuple[AccuracySpread, ...]:
-    """One spread for each setting and batch size."""
-    spreads = []
-    for setting, batch, cells in _comparable(sweep):
-        values = [values_at(frames.valid, cell, "test_accuracy") for cell in cells]
-        rows = pd.DataFrame(dict(enumerate(values)))
-        differences = (rows.max(axis=1) - rows.min(axis=1))[rows.count(axis=1) > 1]
-        spreads.append(
-            AccuracySpread(
-                setting=setting,
-                global_batch_size=batch,
-                largest_difference=None if differences.empty else float(differences.max()),
-                between_strategies=pooled_deviation(rows),
-                between_seeds=pooled_deviation(rows.T),
-                num_strategies=int(rows.notna().any().sum()),
-                num_blocks=len(rows),
-            )
-        )
-    return tuple(spreads)
+def _declare(sweep: Sweep, device: DeviceType) -> Iterator[tuple[Cell, Cell, Role]]:
+    """Inside each setting and batch size: the strategies among each other, one device second, and against those apart.
+
+    With another environment: each point there against the same point here, and nothing else.
+    """
+    if sweep.versus is not None:
+        yield from ((replace(c, arm=Arm.OTHER), c, Role.MEASURED) for c in sweep.cells if c.arm is Arm.HERE)
+        return
+    apart = [(role, cell) for role, cell in sweep.members(device) if role is not Role.MEASURED]
+    for _, group in groupby(sweep.cells, key=lambda cell: (cell.setting, cell.global_batch_size)):
+        ordered = sorted(group, key=lambda cell: cell.strategy is not Strategy.ONE_DEVICE)
+        yield from ((cell, against, Role.MEASURED) for against, cell in combinations(ordered, 2))
+        for cell in ordered:
+            single = replace(cell, strategy=Strategy.ONE_DEVICE, reduction=None)
+            yield from ((cell, single, role) for role, other in apart if other == single != cell)
 
 
-def _comparable(sweep: Sweep) -> Iterator[tuple[Setting, int, list[Cell]]]:
-    """The cells of each setting and batch size."""
-    for (setting, batch), cells in groupby(sweep.cells, key=lambda cell: (cell.setting, cell.global_batch_size)):
-        yield setting, batch, list(cells)
+def build_accuracy_pairs(sweep: Sweep, frames: Frames) -> tuple[AccuracyPair, ...]:
+    """Every two strategies, on the cells that answers are for."""
+    ordered = sorted(sweep.strategies, key=lambda strategy: strategy is not Strategy.ONE_DEVICE)
+    return tuple(_accuracy_pair(sweep, frames, strategy, against) for against, strategy in combinations(ordered, 2))
+
+
+def _accuracy_pair(sweep: Sweep, frames: Frames, strategy: Strategy, against: Strategy) -> AccuracyPair:
+    cells = list(zip(default_cells(sweep, strategy), default_cells(sweep, against), strict=True))
+    by_batch = {cell.global_batch_size: accuracy_differences(frames, cell, other) for cell, other in cells}
+    differences = pd.DataFrame(by_batch).mean(axis=1).dropna()
+    return AccuracyPair(
+        strategy=strategy,
+        against=against,
+        num_batch_sizes=len(cells),
+        comparison=judge_accuracy(array(differences)),
+    )
+
+
+def accuracy_differences(frames: Frames, cell: Cell, against: Cell) -> "pd.Series[float]":
+    """Final test accuracy of `cell` minus that of `against`, as shares, by block and machine; whole trainings only."""
+    own, other = (values_at(frames.valid, c, "test_accuracy") for c in (cell, against))
+    return (own - other).dropna()

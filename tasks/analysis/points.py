@@ -1,6 +1,5 @@
 """Points: the cells of the grid, each with the numbers of its valid trials."""
 
-import statistics
 from dataclasses import dataclass
 
 import pandas as pd
@@ -8,7 +7,8 @@ import pandas as pd
 from tasks.analysis.coverage import Problem
 from tasks.analysis.frames import Frames
 from tasks.analysis.summary import Summary, summarize
-from tasks.domain.cell import Cell
+from tasks.domain.cell import Arm, Cell
+from tasks.domain.device import DeviceType
 from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
@@ -23,11 +23,14 @@ class Point:
     role: Role
     num_replicas: int
     """Devices that one trial holds."""
+    num_cores: int | None
+    """Physical cores that one trial holds; null on GPUs."""
     problems: tuple[Problem, ...]
     """Planned trials without a number."""
     trials: pd.DataFrame
     """Its rows of `Frames.valid`."""
     epochs: pd.DataFrame
+    """Those of whole trainings."""
     steps: pd.DataFrame
     median_curve: pd.DataFrame
     """`elapsed_seconds` and `test_accuracy` by epoch, medians over the trials that have the epoch."""
@@ -51,6 +54,11 @@ class Point:
         return len(self.trials)
 
     @property
+    def num_whole(self) -> int:
+        """Number of valid trials that trained every epoch."""
+        return int(self.trials["training_seconds"].count())
+
+    @property
     def per_replica_batch_size(self) -> int:
         """Examples per optimizer step on each replica."""
         return self.global_batch_size // self.num_replicas
@@ -64,31 +72,26 @@ class Point:
         summary = self.summary(column)
         return summary.median if summary else None
 
-    def value(self, column: str) -> float:
-        """The median of a column that every valid trial has; raises statistics.StatisticsError without a trial."""
-        return float(statistics.median(self.trials[column]))
-
 
 def default_cells(sweep: Sweep, strategy: Strategy) -> tuple[Cell, ...]:
     """The strategy's cells in the first setting that the sweep trains under, by batch size.
 
-    Where it has several reductions, `auto`, or the first.
+    Where it has several reductions, `auto`, or the first; where it has two environments, this one.
     """
-    cells = [cell for cell in sweep.cells if (cell.strategy, cell.setting) == (strategy, sweep.cells[0].setting)]
+    wanted = strategy, sweep.setting, Arm.HERE
+    cells = [cell for cell in sweep.cells if (cell.strategy, cell.setting, cell.arm) == wanted]
     reductions = sorted((cell.reduction for cell in cells), key=lambda reduction: reduction is not Reduction.AUTO)
     return tuple(cell for cell in cells if cell.reduction == reductions[0])
 
 
-def build_points(sweep: Sweep, frames: Frames, problems: tuple[Problem, ...]) -> tuple[Point, ...]:
-    """The points that the sweep asks for, in the order of its cells."""
-    return tuple(_point(sweep, frames, problems, cell, Role.MEASURED) for cell in sweep.cells)
+def build_points(sweep: Sweep, device: DeviceType, frames: Frames, problems: tuple[Problem, ...]) -> tuple[Point, ...]:
+    """The points that a block trains, in the order of its members: the grid first."""
+    return tuple(_point(sweep, frames, problems, cell, role) for role, cell in sweep.members(device))
 
 
-def build_baselines(sweep: Sweep, frames: Frames, problems: tuple[Problem, ...]) -> tuple[Point, ...]:
-    """The points that only serve as the denominator of others, by batch size."""
-    cells = dict.fromkeys(frames.trials.loc[frames.trials["role"] == Role.BASELINE, "cell"])
-    ordered = sorted(cells, key=lambda cell: (cell.global_batch_size, cell.strategy))
-    return tuple(_point(sweep, frames, problems, cell, Role.BASELINE) for cell in ordered)
+def _cores(trials: pd.DataFrame) -> int | None:
+    cores = (trials["cores_per_replica"] * trials["num_replicas"]).dropna()
+    return None if cores.empty else int(cores.iloc[0])
 
 
 def _point(sweep: Sweep, frames: Frames, problems: tuple[Problem, ...], cell: Cell, role: Role) -> Point:
@@ -103,6 +106,7 @@ def _point(sweep: Sweep, frames: Frames, problems: tuple[Problem, ...], cell: Ce
         cell=cell,
         role=role,
         num_replicas=sweep.replicas_of(cell.strategy),
+        num_cores=_cores(rows[is_at]),
         problems=tuple(problem for problem in problems if (problem.cell, problem.role) == (cell, role)),
         trials=rows[is_at],
         epochs=epochs,

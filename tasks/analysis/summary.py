@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
 import pandas as pd
+
+from tasks.analysis.statistics import order_statistic_interval
 
 MIN_RANGE_VALUES = 3
 """Fewer values show no spread at all."""
-MIN_INTERVAL_VALUES = 5
-"""From here on smallest to largest covers the median with at least 93.75 %."""
 
 
 class Spread(StrEnum):
@@ -43,42 +44,35 @@ class Summary:
 
     @property
     def low(self) -> float:
-        """Smallest value."""
-        return min(self.values)
+        """Lower end of the interval; below 5 values the smallest."""
+        return self._interval[0] if self._interval else min(self.values)
 
     @property
     def high(self) -> float:
-        """Largest value."""
-        return max(self.values)
+        """Upper end of the interval; below 5 values the largest."""
+        return self._interval[1] if self._interval else max(self.values)
 
     @property
     def spread(self) -> Spread:
         """What `low` to `high` may be called."""
         if self.n < MIN_RANGE_VALUES:
             return Spread.NONE
-        return Spread.RANGE if self.n < MIN_INTERVAL_VALUES else Spread.INTERVAL
+        return Spread.INTERVAL if self._interval else Spread.RANGE
 
     @property
     def coverage(self) -> float | None:
-        """Chance that smallest to largest covers the true median; None below 5 values.
+        """Chance that the interval covers the true median; None below 5 values."""
+        return self._interval[2] if self._interval else None
 
-        Exact for independent values of any continuous distribution: 1 - 2^(1-n) (David and Nagaraja, Order
-        Statistics, section 7.1).
-        """
-        return 1 - 2.0 ** (1 - self.n) if self.spread is Spread.INTERVAL else None
+    @property
+    def _interval(self) -> tuple[float, float, float] | None:
+        return order_statistic_interval(np.array(self.values))
 
 
 def summarize(values: Iterable[float]) -> Summary | None:
     """The summary of the values that are not null; None without any."""
     kept = tuple(float(value) for value in values if not pd.isna(value))
     return Summary(kept) if kept else None
-
-
-def pooled_deviation(groups: pd.DataFrame) -> float | None:
-    """Standard deviation inside rows: their variances averaged by degrees of freedom; None without a row of two."""
-    freedom = (groups.count(axis=1) - 1).clip(lower=0).sum()
-    squares = groups.sub(groups.mean(axis=1), axis=0).pow(2).sum().sum()
-    return math.sqrt(squares / freedom) if freedom else None
 
 
 def sampling_error(accuracy: float, num_test_examples: int) -> float:

@@ -1,6 +1,7 @@
 """Cells: the points of the sweep's grid."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from tasks.domain.loop import Loop
 from tasks.domain.precision import Precision
@@ -20,6 +21,15 @@ class Setting:
     """Optimizer steps in one call of the compiled loop."""
 
 
+class Arm(StrEnum):
+    """The environment that trains."""
+
+    HERE = "here"
+    """The one that this process runs in."""
+    OTHER = "other"
+    """That of the interpreter that `Sweep.versus` names."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
     """One point of the grid: what every block trains once."""
@@ -30,6 +40,7 @@ class Cell:
     global_batch_size: int
     """Examples per optimizer step over all replicas."""
     setting: Setting = Setting()
+    arm: Arm = Arm.HERE
 
     @property
     def obstacle(self) -> str | None:
@@ -54,4 +65,5 @@ class Cell:
         words += ["XLA"] if setting.is_xla_enabled else []
         if setting.steps_per_call != setting.loop.default_steps_per_call:
             words.append(f"{setting.steps_per_call} steps a call")
+        words += [f"{self.arm} environment"] if self.arm is not Arm.HERE else []
         return ", ".join(words)

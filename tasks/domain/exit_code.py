@@ -11,16 +11,32 @@ class ExitCode(IntEnum):
     INTERNAL_ERROR = 1
     REFUSED = 2
     """Input that cannot be served; nothing was started."""
+    REGRESSED = 10
+    """The other environment is slower at some point."""
+    IMPROVED = 11
+    """The other environment is faster at some point and nowhere slower."""
+    INCONCLUSIVE = 13
+    """Too few blocks for any verdict that was asked for."""
     INVALID = 14
-    """A training ended, but a check of it did not hold."""
+    """A check of a training did not hold, or a run that had ended lacks a record."""
     FAILED = 15
     """A training did not end."""
     NOT_MEASURED = 16
-    """A planned trial has no record."""
+    """No trial has a record."""
+    PARTIAL = 18
+    """The run was stopped before its end."""
     INTERRUPTED = 130
 
 
-WORST_FIRST = (ExitCode.FAILED, ExitCode.INVALID, ExitCode.NOT_MEASURED)
+WORST_FIRST = (
+    ExitCode.FAILED,
+    ExitCode.INVALID,
+    ExitCode.REGRESSED,
+    ExitCode.NOT_MEASURED,
+    ExitCode.PARTIAL,
+    ExitCode.INCONCLUSIVE,
+    ExitCode.IMPROVED,
+)
 
 
 def worst(codes: Iterable[ExitCode]) -> ExitCode:

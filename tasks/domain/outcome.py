@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 from tasks.domain.trial import Trial
 
@@ -17,42 +18,58 @@ class Status(StrEnum):
     """The training did not end."""
 
 
-class InvalidReason(StrEnum):
+class Rule(StrEnum):
+    """A rule by its code, with what it means when it is broken; reports show both."""
+
+    doc: str
+
+    def __new__(cls, code: str, doc: str) -> Self:
+        """The rule `code`, explained by `doc`."""
+        rule = str.__new__(cls, code)
+        rule._value_, rule.doc = code, doc
+        return rule
+
+
+class InvalidReason(Rule):
     """The check that a finished training broke."""
 
-    LOSS_NOT_FINITE = "loss_not_finite"
-    """A training loss was NaN or infinite; the trial ended at that window."""
-    ACCURACY_MISSING = "accuracy_missing"
-    """An epoch has no finite test accuracy."""
-    REPLICAS_NOT_AS_ASKED = "replicas_not_as_asked"
-    """`num_replicas_in_sync` differs from the trial's `num_replicas`."""
-    EXAMPLES_NOT_CONSERVED = "examples_not_conserved"
-    """The replicas together did not see every training example exactly once an epoch."""
-    ORDER_NOT_AS_PLANNED = "order_not_as_planned"
-    """Some step did not train the examples that the seed plans for it."""
-    WEIGHTS_DISAGREE = "weights_disagree"
-    """The replicas' final weights are not equal bit for bit."""
-    GRADIENTS_DISAGREE = "gradients_disagree"
-    """At the initial weights, a gradient or loss differs from that of the block's one-device trial."""
+    LOSS_NOT_FINITE = "loss_not_finite", "A training loss was NaN or infinite; the trial ended at that window."
+    ACCURACY_MISSING = "accuracy_missing", "An epoch has no finite test accuracy."
+    ACCURACY_OUTSIDE_BAND = (
+        "accuracy_outside_band",
+        "The final test accuracy lies outside the reference band of this dataset, model and number of epochs.",
+    )
+    REPLICAS_NOT_AS_ASKED = "replicas_not_as_asked", "`num_replicas_in_sync` differs from the trial's `num_replicas`."
+    EXAMPLES_NOT_CONSERVED = (
+        "examples_not_conserved",
+        "The replicas together did not see every training example exactly once an epoch.",
+    )
+    ORDER_NOT_AS_PLANNED = (
+        "order_not_as_planned",
+        "Some step did not train the examples that the seed plans for it.",
+    )
+    WEIGHTS_DISAGREE = "weights_disagree", "The replicas' final weights are not equal bit for bit."
+    GRADIENTS_DISAGREE = (
+        "gradients_disagree",
+        "At the initial weights, a gradient or loss differs from that of the block's one-device trial.",
+    )
+    LEDGER_GAP = "ledger_gap", "Over 1 % of the wall time belongs to no phase."
+    FOREIGN_LOAD = "foreign_load", "Twice, other processes took more of the trial's cores than the limit allows."
+    STEAL_TIME = "steal_time", "Twice, the hypervisor gave more of the cores' time away than the limit allows."
+    GPU_THROTTLED = "gpu_throttled", "Twice, a GPU slowed its clocks for heat or power."
+    GPU_SHARED = "gpu_shared", "Twice, other processes computed on the trial's GPUs."
 
 
-class FailureReason(StrEnum):
+class FailureReason(Rule):
     """Why a training did not end."""
 
-    TIMEOUT = "timeout"
-    """The trial's deadline passed."""
-    WORKER_KILLED = "worker_killed"
-    """A training process was ended by a signal."""
-    WORKER_ERROR = "worker_error"
-    """A training process ended with an error of its own."""
-    DEVICES_MISSING = "devices_missing"
-    """The machine does not have the devices that the trial needs."""
-    DATA_MISMATCH = "data_mismatch"
-    """The data prepared on this machine are not the ones that were planned."""
-    CANCELLED = "cancelled"
-    """Somebody stopped the trial."""
-    RUN_LOST = "run_lost"
-    """The trial's flow run ended without leaving a record."""
+    TIMEOUT = "timeout", "The trial's deadline passed."
+    WORKER_KILLED = "worker_killed", "A training process was ended by a signal."
+    WORKER_ERROR = "worker_error", "A training process ended with an error of its own."
+    DEVICES_MISSING = "devices_missing", "The machine does not have the devices that the trial needs."
+    DATA_MISMATCH = "data_mismatch", "The data prepared on this machine are not the ones that were planned."
+    CANCELLED = "cancelled", "Somebody stopped the trial."
+    RUN_LOST = "run_lost", "The trial's flow run ended without leaving a record."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,8 +148,12 @@ class TrialResult:
     """Peak resident memory, summed over the workers."""
     peak_device_memory_bytes: int | None
     """Peak of the fullest GPU; null without one."""
+    reduction_seconds: float | None = None
+    """Of one reduction of the gradients alone, on the slowest worker's clock; null with one replica."""
+    slowdown: float | None = None
+    """Share by which every window was slowed on purpose; null in every honest trial."""
     versions: dict[str, str]
-    """Versions that the training process imported: python, tensorflow, keras, numpy."""
+    """Versions that the training process imported: stratbench, python, tensorflow, keras, numpy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,4 +192,4 @@ class Phase(StrEnum):
     EVALUATION = "evaluation"
     """Test loss and accuracy after every epoch; the first one traces itself."""
     TEARDOWN = "teardown"
-    """Final checks, writing the outcome, and the end of all processes."""
+    """Final checks, timing the reduction alone, writing the outcome, and the end of all processes."""

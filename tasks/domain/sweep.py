@@ -1,12 +1,12 @@
 """A sweep: the whole configuration of a run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import product
 from typing import TypeVar
 
-from tasks.domain.cell import Cell, Setting
+from tasks.domain.cell import Arm, Cell, Setting
 from tasks.domain.dataset import PreparedDataset, check_dataset
 from tasks.domain.device import Devices, DeviceType
 from tasks.domain.loop import Loop
@@ -15,11 +15,18 @@ from tasks.domain.precision import Precision
 from tasks.domain.reduction import Reduction
 from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
-from tasks.domain.trial import check_batch
+from tasks.domain.trial import Role, check_batch
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
-COUNTS = {"num_epochs": 10_000, "num_blocks": 1000, "num_replicas": 1024, "cores_per_replica": 1024}
+COUNTS = {
+    "num_epochs": 10_000,
+    "min_blocks": 1000,
+    "max_blocks": 1000,
+    "short_epochs": 10_000,
+    "num_replicas": 1024,
+    "cores_per_replica": 1024,
+}
 """The largest value of each; the least is 1."""
 
 AXES = {
@@ -34,7 +41,10 @@ AXES = {
 """The fields that span the grid, with what they may name."""
 
 LARGEST_SEED = 2**31
-LONGEST_TRIAL_SECONDS = 7 * 24 * 3600.0
+SHARES = {"half_width": "; use .05 for 5 %", "learning_rate": "", "target_accuracy": "; use .985 for 98.5 %"}
+"""Fields between 0 and 1, with what to say to who forgets it."""
+WEEK = {"trial_timeout_seconds": 7 * 24 * 3600.0, "budget_minutes": 7 * 24 * 60.0}
+"""The longest of each duration, in its own unit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +55,21 @@ class Sweep:
     global_batch_sizes: tuple[int, ...] = (64, 128, 256)
     """Examples per optimizer step over all replicas."""
     num_epochs: int = 5
-    num_blocks: int = 1
-    """Complete passes over the grid; block b trains every point with seed `seed + b - 1`."""
+    """Passes over the training data in a whole block."""
+    min_blocks: int = 6
+    """Complete passes over the grid that are run in any case; block b trains every point with seed `seed + b - 1`."""
+    max_blocks: int = 20
+    """Blocks are added up to so many, until the widest declared pair is as narrow as `half_width`."""
+    half_width: float = 0.05
+    """Wanted half-width of the widest declared pair's 95 % interval, as a share."""
+    num_whole_blocks: int | None = 3
+    """So many blocks, the first ones, train `num_epochs`, the others `short_epochs`; null: all blocks are whole."""
+    short_epochs: int = 1
+    """Passes over the training data in a short block, and of baseline and reference trials in every block."""
+    budget_minutes: float | None = None
+    """No block is begun that would not end in time, the first one excepted; null: no limit."""
+    versus: str | None = None
+    """Python interpreter of another environment, which trains every point in every block as well; null: none."""
     num_replicas: int = 2
     """Devices that the distributed strategies train on."""
     device: DeviceType | None = None
@@ -83,38 +106,38 @@ class Sweep:
     def __post_init__(self) -> None:
         for name in AXES:
             _check_axis(name, getattr(self, name))
+        self._check_ranges()
+        check_dataset(self.dataset)
+        self._check_combinations()
+
+    def _check_ranges(self) -> None:
+        """Refuse single values that make no sense."""
         for name, largest in COUNTS.items():
             if not 1 <= getattr(self, name) <= largest:
                 raise Refusal(f"{name}={getattr(self, name)} must be a whole number from 1 to {largest}")
-        if self.max_train_examples is not None and self.max_train_examples < 1:
-            raise Refusal(f"max_train_examples={self.max_train_examples} must be at least 1, or null for all")
-        if not 0 < self.learning_rate < 1:
-            raise Refusal(f"learning_rate={self.learning_rate} must lie between 0 and 1")
-        if not 0 < self.target_accuracy < 1:
-            raise Refusal(f"target_accuracy={self.target_accuracy} must lie between 0 and 1; use .985 for 98.5 %")
+        for name, everything in (("max_train_examples", "all"), ("num_whole_blocks", "all blocks")):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise Refusal(f"{name}={getattr(self, name)} must be at least 1, or null for {everything}")
+        if self.max_blocks < self.min_blocks:
+            raise Refusal(
+                f"max_blocks={self.max_blocks} is less than min_blocks={self.min_blocks}; raise it, or lower min_blocks"
+            )
+        for name, example in SHARES.items():
+            if not 0 < getattr(self, name) < 1:
+                raise Refusal(f"{name}={getattr(self, name)} must lie between 0 and 1{example}")
         if not 0 <= self.seed <= LARGEST_SEED:
             raise Refusal(f"seed={self.seed} must be a whole number from 0 to {LARGEST_SEED}")
-        if not 0 < self.trial_timeout_seconds <= LONGEST_TRIAL_SECONDS:
-            raise Refusal(
-                f"trial_timeout_seconds={self.trial_timeout_seconds} must be greater than 0 and at most a week, "
-                f"{LONGEST_TRIAL_SECONDS:.0f}"
-            )
-        check_dataset(self.dataset)
-        for batch in self.global_batch_sizes:
-            if batch < 1:
-                raise Refusal(f"global_batch_size={batch} must be at least 1")
-        for steps in self.steps_per_call or ():
-            if steps < 1:
-                raise Refusal(f"steps_per_call={steps} must be at least 1")
-        self._check_combinations()
+        for name, week in WEEK.items():
+            if getattr(self, name) is not None and not 0 < getattr(self, name) <= week:
+                raise Refusal(f"{name}={getattr(self, name)} must be greater than 0 and at most a week, {week:.0f}")
 
     def _check_combinations(self) -> None:
         """Refuse what cannot work, and what would leave nothing of a named choice."""
         for cell in self._grid():
             if cell.obstacle and not self.skip_unsupported:
                 raise Refusal(
-                    f"{cell.label} cannot work: {cell.obstacle}; leave one of the two out, or "
-                    "leave out only what cannot work by skip_unsupported (--skip-unsupported)"
+                    f"{cell.label} cannot work: {cell.obstacle}; leave it out of the grid, or set "
+                    "skip_unsupported (--skip-unsupported) to leave out only such combinations"
                 )
         for reduction in self.reductions:
             if not set(reduction.strategies) & set(self.strategies) and self.reductions != (Reduction.AUTO,):
@@ -148,11 +171,47 @@ class Sweep:
         """What the grid leaves out because it cannot work."""
         return tuple(cell for cell in self._grid() if cell.obstacle)
 
+    @property
+    def setting(self) -> Setting:
+        """The setting that answers are for: the first one that can be trained."""
+        return self.cells[0].setting
+
+    def members(self, device: DeviceType) -> tuple[tuple[Role, Cell], ...]:
+        """What one block trains: the grid, then the one-device points that others are set against.
+
+        A baseline has the global or the per-replica batch size of a distributed point (strong and weak scaling) where
+        the grid has none. A reference is one device as wide as all the slices of a distributed trial: the same
+        hardware without splitting it; a GPU cannot be widened.
+        """
+        if self.versus is not None:
+            return tuple((Role.MEASURED, cell) for cell in self.cells)
+        split = [cell for cell in self.cells if self.replicas_of(cell.strategy) > 1]
+        wide = split if device is DeviceType.CPU_SLICE else []
+        per_replica = [(c, c.global_batch_size // self.replicas_of(c.strategy)) for c in split]
+        single = [_single(cell, batch) for cell, batch in [*((c, c.global_batch_size) for c in split), *per_replica]]
+        baselines = [cell for cell in dict.fromkeys(single) if cell not in self.cells and not cell.obstacle]
+        references = [cell for c in wide if not (cell := _single(c, c.global_batch_size)).obstacle]
+        return (
+            *((Role.MEASURED, cell) for cell in self.cells),
+            *((Role.REFERENCE, cell) for cell in dict.fromkeys(references)),
+            *((Role.BASELINE, cell) for cell in baselines),
+        )
+
+    def epochs_of(self, role: Role, is_whole: bool) -> int:
+        """Epochs of one trial in a whole or a short block."""
+        is_long = is_whole and role is Role.MEASURED
+        return self.num_epochs if is_long else min(self.short_epochs, self.num_epochs)
+
+    def cores_of(self, role: Role) -> int:
+        """Width in physical cores of one replica of such a trial, where it trains on CPU slices."""
+        return self.cores_per_replica * (self.num_replicas if role is Role.REFERENCE else 1)
+
     def _grid(self) -> tuple[Cell, ...]:
         return tuple(
-            Cell(strategy=strategy, reduction=reduction, global_batch_size=batch, setting=setting)
+            Cell(strategy=strategy, reduction=reduction, global_batch_size=batch, setting=setting, arm=arm)
             for setting, batch, strategy in product(self.settings, self.global_batch_sizes, self.strategies)
             for reduction in self.reductions_of(strategy)
+            for arm in ((Arm.HERE,) if self.versus is None else Arm)
         )
 
     def reductions_of(self, strategy: Strategy) -> tuple[Reduction | None, ...]:
@@ -178,6 +237,12 @@ class Sweep:
         for cell in self.cells:
             check_batch(cell.global_batch_size, self.replicas_of(cell.strategy), num_examples)
             devices.check_execution(self.device or devices.preferred, cell.setting.precision, cell.reduction)
+            is_idle = cell.strategy is Strategy.MIRRORED and cell.reduction not in (None, Reduction.AUTO)
+            if is_idle and cell.setting.loop is Loop.FUSED and not (self.device or devices.preferred).is_gpu:
+                raise Refusal(
+                    f"reduction={cell.reduction} changes nothing for {cell.strategy} on CPU slices under the fused "
+                    "loop, where TensorFlow always reduces on one device; use loop=step, or leave it out"
+                )
             steps_per_epoch = -(-num_examples // cell.global_batch_size)
             if self.steps_per_call and cell.setting.steps_per_call > steps_per_epoch:
                 raise Refusal(
@@ -198,6 +263,11 @@ def parse_choice(kind: type[Choice], text: str, name: str) -> Choice:
         raise Refusal(f"{name}={text!r} is not known; use one of {', '.join(kind)}") from None
 
 
+def _single(cell: Cell, global_batch_size: int) -> Cell:
+    """The one-device point of that batch size in the cell's setting."""
+    return replace(cell, strategy=Strategy.ONE_DEVICE, reduction=None, global_batch_size=global_batch_size)
+
+
 def _check_axis(name: str, values: Sequence[object] | None) -> None:
     """Refuse an empty axis and a value that is named twice."""
     if values is None:
@@ -207,5 +277,7 @@ def _check_axis(name: str, values: Sequence[object] | None) -> None:
     seen: set[object] = set()
     for value in values:
         if value in seen:
-            raise Refusal(f"{name} names {value} twice; name each value once (repeats are num_blocks)")
+            raise Refusal(f"{name} names {value} twice; name each value once (repeats are blocks)")
+        if isinstance(value, int) and value is not False and value < 1:
+            raise Refusal(f"{name.removesuffix('s')}={value} must be at least 1")
         seen.add(value)

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tasks.domain.cell import Cell, Setting
+from tasks.domain.cell import Arm, Cell, Setting
 from tasks.domain.device import DeviceType
 from tasks.domain.loop import Loop
 from tasks.domain.model import Model
@@ -23,6 +23,10 @@ class Role(StrEnum):
     """A point that the sweep asks for."""
     BASELINE = "baseline"
     """A one-replica point that only serves as the denominator of others."""
+    REFERENCE = "reference"
+    """One device as wide as all slices of a distributed trial: the same hardware, not split."""
+    DISCARDED = "discarded"
+    """Run before a block so that its first trial finds the machine as the others do; enters no number."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +62,8 @@ class Trial:
     block: int
     """The pass over the grid that this trial belongs to, from 1."""
     role: Role = Role.MEASURED
+    arm: Arm = Arm.HERE
+    """The environment that trains."""
     loop: Loop = Loop.FUSED
     precision: Precision = Precision.FLOAT32
     is_tf32_enabled: bool = False
@@ -107,7 +113,8 @@ class Trial:
     @property
     def label(self) -> str:
         """The trial's name for people, for example `mirrored, batch 128, block 1`."""
-        return f"{self.cell.label}, block {self.block}"
+        role = "" if self.role is Role.MEASURED else f" ({self.role})"
+        return f"{self.cell.label}{role}, block {self.block}"
 
     @property
     def cell(self) -> Cell:
@@ -116,6 +123,7 @@ class Trial:
             strategy=self.strategy,
             reduction=self.reduction,
             global_batch_size=self.global_batch_size,
+            arm=self.arm,
             setting=Setting(
                 loop=self.loop,
                 precision=self.precision,

@@ -1,69 +1,174 @@
 """What to run next: a pure function of the sweep and of what has been recorded."""
 
 import random
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from tasks.analysis.statistics import expected_half_width
 from tasks.domain.cell import Cell
 from tasks.domain.dataset import PreparedDataset
 from tasks.domain.device import DeviceType
 from tasks.domain.loop import Loop
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
-from tasks.domain.trial import Trial
+from tasks.domain.trial import Role, Trial
+from tasks.planning.stopping import Clock, Finished, next_block
 
 CPU_MICRO_BATCH_SIZE = 64
 """Rows at a time on a CPU slice under the fused loop, so that activations stay in the caches."""
 
+DISCARDED_STEPS = 64
+"""Optimizer steps of the trial that is run before a block and thrown away."""
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """Nothing is left to run."""
+OVERHEAD_SECONDS = 8.0
+"""Expected of a trial beside its training, until trials of this run say otherwise."""
 
-    reason: str
-    """Why, in a few words for people."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recorded:
+    """What a run has so far."""
+
+    keys: Collection[str] = ()
+    """Keys of the trials that have a record, valid or not: they are not run again."""
+    half_width: float | None = None
+    """Of the widest declared pair's interval, as a share; null while it is not known."""
+    seconds_left: float | None = None
+    """Of the time budget; null without one."""
+    examples_per_second: Mapping[tuple[Role, Cell], float] = field(default_factory=dict)
+    """Medians of the valid trials; what is missing is expected to train as the slowest of them."""
 
 
 def next_trials(
-    sweep: Sweep, device: DeviceType, data: PreparedDataset, recorded_keys: Collection[str]
+    sweep: Sweep, device: DeviceType, data: PreparedDataset, recorded: Recorded
 ) -> tuple[Trial, ...] | Finished:
-    """The trials to run now, in order: what is missing of the first block that is not complete.
+    """The trials to run now, in order: what is missing of the block that was begun, or the next block.
 
-    Whatever has a record, valid or not, is not run again.
+    A discarded trial comes before them; it has a record, too, and enters no number. Within a time budget the first
+    one comes alone: by its throughput the blocks are planned.
     """
-    for block in range(1, sweep.num_blocks + 1):
-        missing = tuple(t for t in plan_block(sweep, device, data, block) if t.key not in recorded_keys)
-        if missing:
+    num_blocks = num_whole = 0
+    while num_blocks < sweep.max_blocks:
+        whole, short = (plan_block(sweep, device, data, num_blocks + 1, is_whole) for is_whole in (True, False))
+        kinds = [plan for plan, other in ((whole, short), (short, whole)) if _is_begun(plan, other, recorded)]
+        if not kinds:
+            break
+        if missing := _missing(kinds[0], recorded):
             return missing
-    return Finished(f"all {sweep.num_blocks} blocks are recorded")
+        num_blocks, num_whole = num_blocks + 1, num_whole + (kinds[0] is whole)
+    clock = None if recorded.seconds_left is None else _clock(sweep, device, data, recorded)
+    first = plan_block(sweep, device, data, 1)[0]
+    if clock and not recorded.examples_per_second and first.key not in recorded.keys:
+        return (first,)
+    step = next_block(sweep, num_blocks=num_blocks, num_whole=num_whole, half_width=recorded.half_width, clock=clock)
+    if isinstance(step, Finished):
+        return step
+    plan = plan_block(sweep, device, data, num_blocks + 1, step)
+    return _missing(plan, recorded)
 
 
-def plan_block(sweep: Sweep, device: DeviceType, data: PreparedDataset, block: int) -> tuple[Trial, ...]:
-    """Every point of the sweep once, in an order shuffled by the sweep's seed and the block (randomised blocks)."""
-    trials = [_trial(sweep, device, data, cell, block) for cell in sweep.cells]
+def _is_begun(plan: Sequence[Trial], other: Sequence[Trial], recorded: Recorded) -> bool:
+    """Whether a trial is recorded that tells the plan from the other one, where they differ."""
+    keys, others = ({trial.key for trial in trials[1:]} for trials in (plan, other))
+    return any(key in recorded.keys for key in (keys - others or keys))
+
+
+def _missing(plan: Sequence[Trial], recorded: Recorded) -> tuple[Trial, ...]:
+    """The trials of a block without a record; none where only the discarded one has none."""
+    missing = tuple(trial for trial in plan if trial.key not in recorded.keys)
+    return missing if any(trial.role is not Role.DISCARDED for trial in missing) else ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """What a run is expected to come to if trials differ from run to run by `EXPECTED_NOISE`."""
+
+    num_whole: int
+    num_short: int
+    """Blocks of both kinds, those that are recorded among them."""
+    seconds: tuple[float, float]
+    """Of a whole and of a short block."""
+    half_width: float | None
+    """Of a pair's 95 % interval, as a share; null below 2 blocks."""
+
+
+def forecast(sweep: Sweep, device: DeviceType, data: PreparedDataset, recorded: Recorded) -> Forecast:
+    """The blocks that the stop rule will ask for, from the first one, at the expected noise and pace."""
+    clock = _clock(sweep, device, data, recorded)
+    budget = sweep.budget_minutes
+    left, counts = float("inf") if budget is None else 60 * budget, {True: 0, False: 0}
+    while True:
+        count = sum(counts.values())
+        width = expected_half_width(count)
+        now = None if budget is None else replace(clock, left=left)
+        step = next_block(sweep, num_blocks=count, num_whole=counts[True], half_width=width, clock=now)
+        if isinstance(step, Finished):
+            seconds = clock.whole_block, clock.short_block
+            return Forecast(num_whole=counts[True], num_short=counts[False], seconds=seconds, half_width=width)
+        counts[step] += 1
+        left -= clock.whole_block if step else clock.short_block
+
+
+def plan_block(
+    sweep: Sweep, device: DeviceType, data: PreparedDataset, block: int, is_whole: bool = True
+) -> tuple[Trial, ...]:
+    """A discarded trial, then every member of a block once.
+
+    Their order is shuffled by the sweep's seed and the block (randomised complete blocks: Cox and Cox, Experimental
+    Designs, section 4.2).
+    """
+    trials = [
+        _trial(sweep, device, data, cell, block, role, sweep.epochs_of(role, is_whole))
+        for role, cell in sweep.members(device)
+    ]
     random.Random(f"{sweep.seed}:{block}").shuffle(trials)
-    return tuple(trials)
+    return (_trial(sweep, device, data, sweep.cells[0], block, Role.DISCARDED, 1), *trials)
 
 
-def _trial(sweep: Sweep, device: DeviceType, data: PreparedDataset, cell: Cell, block: int) -> Trial:
+def _expected_seconds(
+    sweep: Sweep, device: DeviceType, data: PreparedDataset, recorded: Recorded, is_whole: bool
+) -> float:
+    """What a block will take, by the throughput that was recorded; only the overhead where there is none."""
+    slowest = min(recorded.examples_per_second.values(), default=float("inf"))
+    return sum(
+        OVERHEAD_SECONDS
+        + trial.num_epochs
+        * trial.num_train_examples
+        / recorded.examples_per_second.get((trial.role, trial.cell), slowest)
+        for trial in plan_block(sweep, device, data, 1, is_whole)
+    )
+
+
+def _clock(sweep: Sweep, device: DeviceType, data: PreparedDataset, recorded: Recorded) -> Clock:
+    whole, short = (_expected_seconds(sweep, device, data, recorded, is_whole) for is_whole in (True, False))
+    return Clock(left=recorded.seconds_left or 0.0, whole_block=whole, short_block=short)
+
+
+def _trial(
+    sweep: Sweep, device: DeviceType, data: PreparedDataset, cell: Cell, block: int, role: Role, num_epochs: int
+) -> Trial:
     replicas, setting = sweep.replicas_of(cell.strategy), cell.setting
     num_workers = replicas if cell.strategy is Strategy.MULTI_WORKER_MIRRORED else 1
     on_cpu = device is DeviceType.CPU_SLICE
+    num_examples = sweep.examples_of(data)
+    if role is Role.DISCARDED:
+        num_examples = min(num_examples, DISCARDED_STEPS * cell.global_batch_size)
     return Trial(
         strategy=cell.strategy,
         global_batch_size=cell.global_batch_size,
         num_workers=num_workers,
         replicas_per_worker=replicas // num_workers,
         device=device,
-        cores_per_replica=sweep.cores_per_replica if on_cpu else None,
+        cores_per_replica=sweep.cores_of(role) if on_cpu else None,
         dataset=sweep.dataset,
         dataset_digest=data.digest,
-        num_train_examples=sweep.examples_of(data),
+        num_train_examples=num_examples,
         model=sweep.model,
-        num_epochs=sweep.num_epochs,
+        num_epochs=num_epochs,
         learning_rate=sweep.learning_rate,
         seed=sweep.seed + block - 1,
         block=block,
+        role=role,
+        arm=cell.arm,
         loop=setting.loop,
         precision=setting.precision,
         is_tf32_enabled=sweep.is_tf32_enabled,

@@ -1,90 +1,129 @@
-"""How sure: what the blocks of a run can decide and what they cannot."""
+"""How sure: every declared pair with its interval and verdict, and what the blocks of a run can decide."""
 
 from collections.abc import Iterator
+from math import exp
 
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.equivalence import TOLERANCES, Check
-from tasks.analysis.pairs import MIN_ACCURACY_BLOCKS, MIN_VERDICT_BLOCKS, Pair
-from tasks.analysis.summary import MIN_INTERVAL_VALUES, MIN_RANGE_VALUES
-from tasks.domain.sweep import Sweep
+from tasks.analysis.pairs import AccuracyPair, Pair
+from tasks.analysis.statistics import (
+    ACCURACY_MARGIN,
+    ALPHA,
+    EQUIVALENCE_MARGIN,
+    MARGIN,
+    MIN_VERDICT_BLOCKS,
+    AccuracyComparison,
+    Comparison,
+)
+from tasks.domain.trial import Role
 from tasks.reporting.grid import setting_names
-from tasks.reporting.labels import strategy_code, undecided
-from tasks.reporting.markdown import LEFT, RIGHT, Column, Edition, bullets, field, folded, table
-from tasks.reporting.numerals import digits, extent, percentage_points, plural, ratio, scientific, shown, span, whole
-
-ACCURACIES = (
-    field("largest difference of two strategies, same block", RIGHT, "largest_difference", percentage_points),
-    field("standard deviation between strategies, same seed", RIGHT, "between_strategies", percentage_points),
-    field("standard deviation between seeds, same strategy", RIGHT, "between_seeds", percentage_points),
-    field("strategies", RIGHT, "num_strategies"),
-    field("blocks", RIGHT, "num_blocks"),
+from tasks.reporting.labels import strategy_code, undecided, unsplit, verdict_name
+from tasks.reporting.markdown import LEFT, RIGHT, Column, Edition, bullets, escape, field, folded, table
+from tasks.reporting.numerals import (
+    ABSENT,
+    between,
+    digits,
+    p_value,
+    percentage_points,
+    plural,
+    ratio_with_interval,
+    scientific,
+    share,
+    shown,
+    signed_points,
+    span,
+    whole,
 )
 
 
 def describe_certainty(analysis: Analysis, edition: Edition) -> Iterator[str]:
-    """The declared pairs and the spread of accuracies."""
-    sweep = analysis.run.sweep
+    """What the rules are, and the declared pairs of speed and accuracy."""
     yield bullets((_on_speed(analysis), _on_accuracy(analysis), _on_equivalence(analysis)))
     if analysis.pairs:
         summary = f"The {plural(len(analysis.pairs), 'declared pair')}, block by block"
-        yield folded(summary, table(_pairs(sweep), analysis.pairs, edition.is_brief))
-    if not edition.is_brief:
-        columns = field("batch", RIGHT, "global_batch_size"), *setting_names(sweep, "setting"), *ACCURACIES
-        yield folded("Accuracy: strategies against seeds", table(columns, analysis.accuracy_spreads))
+        yield folded(summary, table(_pairs(analysis), analysis.pairs, edition.is_brief))
+    if analysis.accuracy_pairs and not edition.is_brief:
+        yield folded("Accuracy: strategies in pairs, by seed", table(ACCURACIES, analysis.accuracy_pairs))
 
 
-def _pairs(sweep: Sweep) -> tuple[Column[Pair], ...]:
+def _pairs(analysis: Analysis) -> tuple[Column[Pair], ...]:
+    sweep = analysis.run.sweep
+
+    def name(pair: Pair) -> str:
+        if sweep.versus:
+            return f"{strategy_code(sweep, pair.cell)}: other v here"
+        against = unsplit(analysis.run) if pair.against_role is Role.REFERENCE else strategy_code(sweep, pair.against)
+        return f"{strategy_code(sweep, pair.cell)} v {against}"
+
     return (
-        Column("pair", LEFT, lambda p: f"{strategy_code(sweep, p.cell)} v {strategy_code(sweep, p.against)}", "pair"),
-        field("verdict", LEFT, "num_blocks", lambda n: f"inconclusive: {undecided(n)}"),
+        Column("pair", LEFT, name, "pair"),
         field("batch", RIGHT, "cell.global_batch_size", brief="batch"),
         *setting_names(sweep),
-        field("times as fast", RIGHT, "ratios", lambda ratios: ratio(ratios.median), "times as fast"),
-        field("range over blocks", RIGHT, "ratios", extent),
-        field("blocks", RIGHT, "num_blocks", brief="blocks"),
+        field("verdict", LEFT, "comparison", verdict_name, "verdict"),
+        field("times as fast (interval)", RIGHT, "comparison", ratio_with_interval, "times as fast"),
+        field("level of the interval", RIGHT, "comparison.level", lambda level: f"{100 * level:.2f} %"),
+        field("p (paired t)", RIGHT, "comparison.p_value", p_value),
+        field("p (sign flips, exact)", RIGHT, "comparison", _sign_flip),
+        field("p (equivalence)", RIGHT, "comparison.equivalence_p", p_value),
+        field("range over blocks", RIGHT, "comparison", _range),
+        field("blocks", RIGHT, "comparison.n", brief="blocks"),
     )
 
 
+def _sign_flip(comparison: Comparison) -> str:
+    if comparison.sign_flip_p is None:
+        return ABSENT
+    text = p_value(comparison.sign_flip_p)
+    return text if comparison.can_sign_flip_decide else f"{text} (cannot decide at {comparison.n} blocks)"
+
+
+def _range(comparison: Comparison) -> str:
+    if comparison.n < 2:
+        return ABSENT
+    return between(exp(min(comparison.differences)), exp(max(comparison.differences)))
+
+
 def _on_speed(analysis: Analysis) -> str:
-    n = analysis.num_blocks
+    n, width = analysis.num_blocks, analysis.half_width
     if n == 0:
         return "Speed: nothing was measured, so that nothing is known."
-    if n == 1:
-        text = "each point was trained once. The noise from run to run is not seen, so that no difference can be"
-        text += " told from it"
-    elif n < MIN_RANGE_VALUES:
-        text = f"{plural(n, 'block')}, too few to show any spread"
-    else:
-        name = "range" if n < MIN_INTERVAL_VALUES else "interval"
-        text = f"{plural(n, 'block')}; the table shows the {name} of each point"
+    text = "Speed: a pair is two trainings of the same block, over the epochs that both trained. A paired t-test on ln "
+    text += f"ratios, Holm's rule over all declared pairs at {share(ALPHA)}; faster or slower only beyond "
+    text += f"{share(MARGIN)}; equivalent by two one-sided tests within {share(EQUIVALENCE_MARGIN)}"
     if n < MIN_VERDICT_BLOCKS:
-        text += f". A verdict of faster or slower needs at least {MIN_VERDICT_BLOCKS} blocks"
-    else:
-        text += ". That many blocks would do for a verdict, but this version describes pairs and tests none"
-    if analysis.block_noise is not None:
-        text += f". Seen from block to block: {digits(100 * analysis.block_noise)} % (standard deviation of ln seconds"
-        text += " inside a point, pooled over the points)"
-    return f"Speed: {text}."
+        return f"{text}. No verdict: {undecided(n)}."
+    if width is not None:
+        text += f". Precision: the widest pair is known to {digits(100 * width)} % "
+        text += (
+            f"({share(analysis.run.sweep.half_width)} wanted; 95 % interval of that pair alone, narrower than Holm's)"
+        )
+    end = f". Why no more blocks: {escape(analysis.run.end.reason)}" if analysis.run.end else ""
+    return f"{text}{end}."
+
+
+def _accuracy_interval(comparison: AccuracyComparison) -> str:
+    if comparison.low is None or comparison.high is None:
+        return ABSENT
+    return between(comparison.low, comparison.high, signed_points)
+
+
+ACCURACIES: tuple[Column[AccuracyPair], ...] = (
+    Column("pair", LEFT, lambda pair: f"{pair.strategy} v {pair.against}"),
+    field("verdict", LEFT, "comparison.verdict"),
+    field("mean difference", RIGHT, "comparison.mean", signed_points),
+    field("90 % interval", RIGHT, "comparison", _accuracy_interval),
+    field("p (equivalence)", RIGHT, "comparison.p_value", p_value),
+    field("batch sizes", RIGHT, "num_batch_sizes"),
+    field("seeds", RIGHT, "comparison.n"),
+)
 
 
 def _on_accuracy(analysis: Analysis) -> str:
-    def largest(name: str) -> float | None:
-        values = (getattr(spread, name) for spread in analysis.accuracy_spreads)
-        return max((value for value in values if value is not None), default=None)
-
-    if largest("largest_difference") is None:
-        return "Accuracy: no block has two strategies with a valid trial at the same batch size."
-    text = "Accuracy: every block trains all strategies with one seed. In one block and at one batch"
-    text += f"{' and setting' if len(analysis.run.sweep.settings) > 1 else ''}, strategies differ"
-    text += f" by at most {shown(largest('largest_difference'), percentage_points)}"
-    if largest("between_seeds") is None:
-        text += "; one block has one seed, so that the spread over seeds is not seen"
-    else:
-        text += (
-            f"; standard deviation between strategies at most {shown(largest('between_strategies'), percentage_points)}"
-        )
-        text += f", between seeds at most {shown(largest('between_seeds'), percentage_points)}, by batch size"
-    return f"{text}. Equivalence needs a test over at least {MIN_ACCURACY_BLOCKS} whole trainings of each: not decided."
+    text = "Accuracy: final test accuracy of whole trainings, paired by seed and averaged over the batch sizes; two "
+    text += f"one-sided tests within {percentage_points(ACCURACY_MARGIN)}"
+    verdicts = [pair.comparison.verdict for pair in analysis.accuracy_pairs]
+    counted = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts))
+    return f"{text}: {counted}." if verdicts else f"{text}: one strategy, nothing to compare."
 
 
 def _on_equivalence(analysis: Analysis) -> str:

@@ -22,6 +22,7 @@ from tasks.domain.strategy import Strategy
 from tasks.reporting.labels import (
     gap_notes,
     max_replicas,
+    point_name,
     setting_name,
     shortfall_name,
     strategy_name,
@@ -29,7 +30,7 @@ from tasks.reporting.labels import (
     tag_lines,
 )
 from tasks.reporting.markdown import Chart
-from tasks.reporting.numerals import digits, level, plural, seconds, share
+from tasks.reporting.numerals import digits, level, seconds, share
 from tasks.reporting.palette import ALARM, GREY, INK, LOOKS, PHASE_GROUPS, STYLE
 from tasks.results.record import PHASE_COLUMNS
 
@@ -45,7 +46,7 @@ FILLS: tuple[Fill, ...] = ("full", "none", "left", "bottom", "right")
 
 def _training_time(analysis: Analysis) -> Figure:
     def draw(axes: Axes, point: Point, y: float) -> float:
-        summary, look = point.summary("training_seconds"), LOOKS[point.strategy]
+        summary, look = point.summary("seconds_per_epoch"), LOOKS[point.strategy]
         if summary is None:
             return 0.0
         axes.plot([0, summary.median], [y, y], color=look.colour, linewidth=1, alpha=0.5)
@@ -53,18 +54,50 @@ def _training_time(analysis: Analysis) -> Figure:
             axes.plot([summary.low, summary.high], [y, y], color=look.colour, lw=6, alpha=0.4, solid_capstyle="butt")
         axes.plot([summary.median] * 2, [y - 0.38, y + 0.38], color=INK, linewidth=1.6, solid_capstyle="butt")
         apart = y + (np.linspace(-0.2, 0.2, summary.n) if summary.n > 1 else np.zeros(1))
-        axes.plot(summary.values, apart, look.marker, color=look.colour, markeredgecolor=INK, markersize=5)
-        _value(axes, summary.high, y, seconds(summary.median))
-        return summary.high
+        for value, height, is_whole in zip(
+            summary.values, apart, point.trials["training_seconds"].notna(), strict=True
+        ):
+            fill = look.colour if is_whole else "white"
+            axes.plot(value, height, look.marker, color=fill, markeredgecolor=INK, markersize=5)
+        _value(axes, max(summary.values), y, seconds(summary.median))
+        return max(summary.values)
 
-    band = Line2D([], [], color=GREY, linewidth=6, alpha=0.4, label="interval (from n = 5)")
-    keys = [_mark("o", "one trial"), _mark("|", "median, with its value", 10), band]
-    title = f"Training time of {plural(analysis.run.sweep.num_epochs, 'epoch')}"
-    return _rows(analysis, title, "training seconds, evaluation excluded", keys, draw)
+    band = Line2D([], [], color=GREY, linewidth=6, alpha=0.4, label="interval for the median (from n = 5)")
+    whole = _mark("o", "one trial of all epochs")
+    whole.set_markerfacecolor(INK)
+    keys = [whole, _mark("o", "of fewer epochs"), _mark("|", "median, with its value", 10), band]
+    return _rows(analysis, "Training time of an epoch", "seconds an epoch, evaluation excluded", keys, draw)
+
+
+def _step_split(analysis: Analysis) -> Figure:
+    def draw(axes: Axes, point: Point, y: float) -> float:
+        step, overhead = (1000 * (point.median(name) or 0.0) for name in ("step_seconds", "overhead_seconds"))
+        reduction = min(1000 * (point.median("reduction_seconds") or 0.0), max(0.0, overhead))
+        is_split = point.num_replicas == 1 or point.median("overhead_seconds") is not None
+        start = 0.0
+        for width, fill, hatch in zip(
+            (step - overhead, reduction, overhead - reduction),
+            (LOOKS[point.strategy].colour if is_split else "none", "#4D4D4D", "#FFFFFF"),
+            ("", "", "//////"),
+            strict=True,
+        ):
+            axes.barh(y, max(0.0, width), 0.7, start, color=fill, edgecolor=GREY, hatch=hatch, linewidth=0.5)
+            start += max(0.0, width)
+        if step:
+            _value(axes, max(start, step), y, f"{digits(step)} ms" + ("" if is_split else ", not split"))
+        return max(start, step)
+
+    keys = [
+        Patch(fc="#7FB2D5", ec=GREY, lw=0.5, label="one device at the same per-replica batch (strategy's colour)"),
+        Patch(fc="#4D4D4D", ec=GREY, lw=0.5, label="the reduction alone"),
+        Patch(fc="#FFFFFF", ec=GREY, lw=0.5, hatch="//////", label="the rest"),
+    ]
+    return _rows(analysis, "Where a step goes", "milliseconds per optimizer step, medians", keys, draw)
 
 
 def _step_times(analysis: Analysis) -> Figure:
-    found = [percentiles for point in analysis.points if (percentiles := point.step_percentiles)]
+    points = (*analysis.points, *analysis.references)
+    found = [percentiles for point in points if (percentiles := point.step_percentiles)]
     limit = 1150 * max((p99 for _, _, p99 in found), default=0.001)
 
     def draw(axes: Axes, point: Point, y: float) -> float:
@@ -96,7 +129,7 @@ def _phases(analysis: Analysis) -> Figure:
             fill = group.fill or LOOKS[point.strategy].colour
             axes.barh(y, width, 0.7, start, color=fill, edgecolor=GREY, hatch=group.hatch, linewidth=0.5)
             start += width
-        _value(axes, start, y, seconds(point.value("wall_seconds")))
+        _value(axes, start, y, seconds(point.median("wall_seconds") or 0.0))
         return start
 
     keys = [Patch(fc=g.fill or "#7FB2D5", ec=GREY, hatch=g.hatch, lw=0.5, label=g.name) for g in PHASE_GROUPS]
@@ -209,14 +242,14 @@ def _rows(
 ) -> Figure:
     """One row a point, grouped by batch size and setting; `draw` fills a row and returns how far it reaches."""
     sweep = analysis.run.sweep
-    points = sorted(analysis.points, key=lambda point: sweep.global_batch_sizes.index(point.global_batch_size))
+    points = sorted((*analysis.points, *analysis.references), key=lambda p: _place(analysis, p))
     rows: list[tuple[float, Point]] = []
     headings: dict[str, float] = {}
     for (batch, setting), group in groupby(points, key=lambda point: (point.global_batch_size, point.cell.setting)):
         top = rows[-1][0] + 2.4 if rows else 0.0
         headings[f"batch {batch} {setting_name(sweep, setting)}".rstrip()] = top - 0.95
         rows += [(top + number, point) for number, point in enumerate(group)]
-    bottom, names = rows[-1][0] + 0.7, [strategy_name(sweep, point.cell) for _, point in rows]
+    bottom, names = rows[-1][0] + 0.7, [point_name(analysis.run, point) for _, point in rows]
     left = max(LABELS, LETTER * min(36, max(map(len, [*names, *headings]))))
     figure = _frame(analysis, title, ROW * (bottom + 1.5), keys)
     axes = _panels(figure, 1, 1, left=left)[0][0]
@@ -231,6 +264,12 @@ def _rows(
     for text, y in headings.items():
         axes.annotate(text, (0, y), (shift, 0), textcoords="offset points", weight="bold", ha=side, va="center")
     return figure
+
+
+def _place(analysis: Analysis, point: Point) -> tuple[int, int]:
+    """Sorts points by batch size, then by setting."""
+    sweep, cell = analysis.run.sweep, point.cell
+    return sweep.global_batch_sizes.index(cell.global_batch_size), sweep.settings.index(cell.setting)
 
 
 def _value(axes: Axes, x: float, y: float, text: str, **settings: Any) -> None:
@@ -284,8 +323,9 @@ DRAWINGS = {
     Chart.TRAINING_TIME: _training_time,
     Chart.SCALING: _scaling,
     Chart.CONVERGENCE: _convergence,
-    Chart.STEP_TIMES: _step_times,
+    Chart.STEP_SPLIT: _step_split,
     Chart.PHASES: _phases,
+    Chart.STEP_TIMES: _step_times,
 }
 
 

@@ -1,7 +1,7 @@
 """The original report: its figures beside these, its conclusions as claims with a verdict each."""
 
 from tasks.analysis.analysis import Analysis
-from tasks.analysis.claims import Claim, Measure
+from tasks.analysis.claims import Claim, Evidence, Measure
 from tasks.analysis.points import Point
 from tasks.analysis.published import PublishedSetup
 from tasks.domain.device import DeviceType
@@ -11,11 +11,11 @@ from tasks.reporting.numerals import Form, accuracy, plural, ratio, seconds, sha
 
 FORMS: dict[Measure, Form] = {
     Measure.SPEEDUP: ratio,
-    Measure.TARGET_SPEEDUP: ratio,
     Measure.EFFICIENCY: share,
     Measure.ACCURACY: accuracy,
     Measure.ACCURACY_DIFFERENCE: signed_points,
     Measure.EPOCH_DIFFERENCE: signed_points,
+    Measure.UTILISATION: ratio,
 }
 
 
@@ -48,7 +48,9 @@ def _figures(analysis: Analysis) -> tuple[Column[PublishedSetup], ...]:
         return [point for point in analysis.points_of(setup.strategy) if setup.covers(point.global_batch_size)]
 
     def ours(header: str, column: str, form: Form) -> Column[PublishedSetup]:
-        return Column(header, RIGHT, lambda setup: span((p.value(column) for p in points(setup) if p.n), form))
+        return Column(
+            header, RIGHT, lambda setup: span((v for p in points(setup) if (v := p.median(column)) is not None), form)
+        )
 
     return (
         field("set-up of the original", LEFT, "name"),
@@ -58,7 +60,7 @@ def _figures(analysis: Analysis) -> tuple[Column[PublishedSetup], ...]:
         ours("these training s", "training_seconds", seconds),
         field("its test accuracy", RIGHT, "test_accuracy", lambda shares: span(shares, accuracy)),
         ours("these test accuracies", "test_accuracy", accuracy),
-        Column("n here", RIGHT, lambda setup: span([p.n for p in points(setup)] or [0], whole)),
+        Column("n here", RIGHT, lambda setup: span([p.num_whole for p in points(setup)] or [0], whole)),
     )
 
 
@@ -71,6 +73,11 @@ def _say(claim: Claim) -> str:
         items = [item for item in claim.evidence if item.strategy is strategy]
         measure = items[0].measure
         batches = [f" (batch {i.global_batch_size})" if i.global_batch_size else "" for i in items]
-        values = ", ".join(FORMS[measure](i.value.median) + batch for i, batch in zip(items, batches, strict=True))
+        values = ", ".join(_seen(item) + batch for item, batch in zip(items, batches, strict=True))
         parts.append(f"Seen: {strategy}, {measure}: {values}; n = {span((i.value.n for i in items), whole)}.")
     return " ".join(parts) or "Read off the original's own figures; these data are not needed."
+
+
+def _seen(evidence: Evidence) -> str:
+    text = FORMS[evidence.measure](evidence.value.median)
+    return f"{text}, {evidence.verdict}" if evidence.verdict else text

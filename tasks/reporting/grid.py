@@ -5,21 +5,24 @@ from typing import Any
 
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.points import Point
+from tasks.analysis.statistics import Comparison
 from tasks.analysis.summary import Spread
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
-from tasks.reporting.labels import devices, shortfall_name
+from tasks.domain.trial import Role
+from tasks.reporting.labels import max_replicas, shortfall_name, verdict_name, width
 from tasks.reporting.markdown import LEFT, RIGHT, Column, escape, field, table
 from tasks.reporting.numerals import (
     ABSENT,
     Form,
     accuracy,
+    between,
     digits,
     level,
     on_off,
-    ratio,
+    plural,
+    ratio_with_interval,
     share,
-    shown,
     whole,
     with_spread,
 )
@@ -37,12 +40,19 @@ def names(run: Run) -> tuple[Column[Any], ...]:
     """The columns that say which `cell` a row is of; one for a reduction or a setting only where there are several."""
     reduction = field("reduction", LEFT, "cell.reduction", brief="reduction")
     return (
-        field("strategy", LEFT, "cell.strategy", brief="strategy"),
+        Column("strategy", LEFT, lambda row: row_name(run, row), "strategy"),
         *([reduction] if len(run.sweep.reductions) > 1 else ()),
         field("batch", RIGHT, "cell.global_batch_size", brief="batch"),
         *setting_names(run.sweep),
-        field("devices", RIGHT, "cell.strategy", lambda strategy: devices(run, run.sweep.replicas_of(strategy))),
+        *([field("environment", LEFT, "cell.arm", brief="environment")] if run.sweep.versus else ()),
     )
+
+
+def row_name(run: Run, row: Any) -> str:
+    """The strategy of a row's `cell`, under TensorFlow's name; one device that is wider than a slice says so."""
+    if getattr(row, "role", None) is Role.REFERENCE:
+        return f"{row.cell.strategy} ({plural(run.sweep.cores_of(row.role), 'core')})"
+    return str(row.cell.strategy)
 
 
 def setting_names(sweep: Sweep, setting: str = "cell.setting") -> tuple[Column[Any], ...]:
@@ -68,31 +78,59 @@ def tabulate(
     return table((*names(run), *guarded, count), points, is_brief)
 
 
-def against_one_device(header: str, column: str, form: Form, brief: str = "") -> PointColumn:
-    """A median against the one-device trials of the same blocks, with its own n where some block has none."""
+def against_one_device(analysis: Analysis, header: str, form: Callable[[Comparison], str], brief: str) -> PointColumn:
+    """Something of the point's declared pair against one device."""
 
     def cell(point: Point) -> str:
-        if point.strategy is Strategy.ONE_DEVICE:
+        if point.strategy is Strategy.ONE_DEVICE and point.role is not Role.REFERENCE:
             return "baseline"
-        summary = point.summary(column)
-        count = "" if summary is None or summary.n == point.n else f" (n = {summary.n})"
-        return shown(summary.median if summary else None, form) + count
+        pair = analysis.pair_of(point.cell, Strategy.ONE_DEVICE) if point.role is Role.MEASURED else None
+        return form(pair.comparison) if pair else ABSENT
 
     return Column(header, RIGHT, cell, brief)
+
+
+def efficiency(comparison: Comparison, num_replicas: int) -> str:
+    """The ratio as a share of the ideal one, with its interval: `83 % (80 to 86)`."""
+    if comparison.ratio is None:
+        return ABSENT
+    text = share(comparison.ratio / num_replicas)
+    if comparison.low is None or comparison.high is None:
+        return text
+    return f"{text} ({between(100 * comparison.low / num_replicas, 100 * comparison.high / num_replicas, whole)})"
 
 
 def overview(analysis: Analysis) -> tuple[PointColumn, ...]:
     """The columns of the first screen, between the names and n."""
     run = analysis.run
-    return (
-        Column("training s", RIGHT, lambda point: with_spread(point.summary("training_seconds")), "training s"),
-        median("s/epoch", "seconds_per_epoch"),
-        median("examples/s", "examples_per_second"),
-        against_one_device(f"speed-up v 1 {run.device.label.split()[-1]}", "speedup", ratio, "speed-up"),
-        against_one_device("strong efficiency", "efficiency", share, "strong eff."),
+    one, replicas = f"1 {run.device.label.split()[-1]}", max_replicas(run)
+    columns: tuple[PointColumn, ...] = (
+        Column("devices", RIGHT, lambda point: width(run, point)),
+        Column(f"s for {plural(run.sweep.num_epochs, 'epoch')}", RIGHT, _training_seconds, "training s"),
+        against_one_device(analysis, f"speed-up v {one}", ratio_with_interval, "speed-up"),
+        against_one_device(analysis, "verdict", verdict_name, "verdict"),
+        against_one_device(analysis, "strong efficiency", lambda c: efficiency(c, replicas), ""),
         median("test accuracy", "test_accuracy", accuracy, "accuracy"),
         Column(f"s to {level(run.sweep.target_accuracy)}", RIGHT, _to_target),
+        median("examples/s", "examples_per_second"),
     )
+    if run.sweep.versus is None:
+        return columns
+    compared = [column for column in columns if not column.header.startswith(("speed-up", "strong", "verdict"))]
+    return (*compared, Column("times as fast as here", RIGHT, lambda p: _against_here(analysis, p), "v here"))
+
+
+def _against_here(analysis: Analysis, point: Point) -> str:
+    found = next((pair.comparison for pair in analysis.pairs if pair.cell == point.cell), None)
+    return f"{ratio_with_interval(found)}, {verdict_name(found)}" if found else "baseline"
+
+
+def _training_seconds(point: Point) -> str:
+    """Of the whole trainings; with their own n where others were shorter."""
+    summary = point.summary("training_seconds")
+    if summary is None:
+        return "short trials only"
+    return with_spread(summary) + ("" if summary.n == point.n else f" [n = {summary.n}]")
 
 
 def _or_absent(cell: Callable[[Point], str]) -> Callable[[Point], str]:
@@ -107,8 +145,9 @@ def _of_planned(point: Point) -> str:
 def _to_target(point: Point) -> str:
     reached = point.summary("seconds_to_target")
     if reached is None:
-        return "not reached"
-    return digits(reached.median) + ("" if reached.n == point.n else f" ({reached.n} of {point.n} reached it)")
+        return "not reached" if point.num_whole else ABSENT
+    n = point.num_whole
+    return digits(reached.median) + ("" if reached.n == n else f" ({reached.n} of {n} reached it)")
 
 
 N = Column[Point]("n", RIGHT, lambda point: whole(point.n), "n")
@@ -119,15 +158,18 @@ N_OF_PLANNED = N._replace(cell=_of_planned)
 
 def caption(analysis: Analysis) -> str:
     """What the first screen's numbers are."""
-    text = "Medians over n trials (one training in fresh processes each). Training seconds: optimizer steps only. "
-    text += "Speed-up and strong scaling efficiency: against the one-device trial of the same batch"
-    text += f"{' and setting' if len(analysis.run.sweep.settings) > 1 else ''} in the same block. "
-    text += f"Time to {level(analysis.run.sweep.target_accuracy)} is known to whole epochs."
-    summaries = {point.n: point.summary("training_seconds") for point in analysis.points}
+    run = analysis.run
+    text = "One trial is one training in fresh processes; n counts trials, one a block. "
+    text += f"Seconds for {plural(run.sweep.num_epochs, 'epoch')}, accuracy and time to "
+    text += f"{level(run.sweep.target_accuracy)} are medians of whole trainings, the others of all. Training seconds: "
+    text += "optimizer steps only. "
+    summaries = {p.num_whole: p.summary("training_seconds") for p in analysis.points}
     for n, summary in sorted(summaries.items()):
         if summary and summary.spread is Spread.RANGE:
-            text += f" In parentheses at n = {n}: the range, smallest to largest."
+            text += f"In parentheses behind seconds at n = {n}: the range, smallest to largest. "
         elif summary and summary.coverage is not None:
-            text += f" In parentheses at n = {n}: smallest to largest, a {100 * summary.coverage:.1f} % interval"
-            text += " for the median."
-    return text
+            text += f"In parentheses behind seconds at n = {n}: a {100 * summary.coverage:.1f} % interval for the "
+            text += "median (order statistics). "
+    if any(pair.comparison.low is not None for pair in analysis.pairs):
+        text += "In parentheses behind a ratio: its interval at the level at which Holm's rule decided the pair. "
+    return text.rstrip()

@@ -4,14 +4,15 @@ from collections.abc import Iterable
 
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.coverage import MISSING, Problem, RunState
-from tasks.analysis.pairs import MIN_VERDICT_BLOCKS
 from tasks.analysis.points import Point
+from tasks.analysis.statistics import MIN_VERDICT_BLOCKS, Comparison, Verdict
 from tasks.domain.cell import Cell, Setting
 from tasks.domain.dataset import dataset_label
 from tasks.domain.device import DeviceType
 from tasks.domain.sweep import Sweep
+from tasks.domain.trial import Role
 from tasks.reporting.markdown import plain_line
-from tasks.reporting.numerals import plural, span, whole
+from tasks.reporting.numerals import plural, share, span, whole
 from tasks.results.run import Run
 
 
@@ -51,6 +52,14 @@ def strategy_name(sweep: Sweep, cell: Cell) -> str:
     return f"{cell.strategy.label} ({cell.reduction})" if is_told_apart else cell.strategy.label
 
 
+def point_name(run: Run, point: Point) -> str:
+    """The point's strategy in prose, with what tells it from the grid's: `OneDeviceStrategy, all 2 cores`."""
+    name = strategy_name(run.sweep, point.cell)
+    if point.role is Role.REFERENCE:
+        return f"{name}, all {plural(run.sweep.cores_of(point.role), 'core')}"
+    return f"{name}, {point.cell.arm}" if run.sweep.versus else name
+
+
 def strategy_code(sweep: Sweep, cell: Cell) -> str:
     """The same in tables, under TensorFlow's names: `mirrored (nccl)`."""
     return strategy_name(sweep, cell).replace(cell.strategy.label, cell.strategy)
@@ -79,10 +88,36 @@ def counts(points: Iterable[Point]) -> str:
 
 
 def undecided(num_blocks: int) -> str:
-    """Why so many blocks decide nothing about speed."""
-    if num_blocks < MIN_VERDICT_BLOCKS:
-        return f"{plural(num_blocks, 'block')}, at least {MIN_VERDICT_BLOCKS} needed"
-    return f"{plural(num_blocks, 'block')} would do, but this version tests no pair"
+    """Why so few blocks decide nothing about speed."""
+    return f"{plural(num_blocks, 'block')}, at least {MIN_VERDICT_BLOCKS} needed"
+
+
+def verdict_name(comparison: Comparison) -> str:
+    """The verdict; an inconclusive one with what would probably decide it."""
+    if comparison.verdict is not Verdict.INCONCLUSIVE:
+        return str(comparison.verdict)
+    if comparison.n < MIN_VERDICT_BLOCKS:
+        return f"none yet: {plural(comparison.n, 'block')}"
+    needed = comparison.blocks_needed
+    return f"inconclusive: {f'about {needed}' if needed else 'more than 200'} blocks would probably decide"
+
+
+def said(comparison: Comparison) -> str:
+    """The verdict in prose with its n: `faster, n = 6`; where the blocks are too few, n alone."""
+    count = f"n = {comparison.n}"
+    return count if comparison.n < MIN_VERDICT_BLOCKS else f"{verdict_name(comparison)}, {count}"
+
+
+def width(run: Run, point: Point) -> str:
+    """The devices of one trial of the point: `2 CPU slices`, `1 x 2 cores`."""
+    if point.role is Role.REFERENCE:
+        return f"1 x {plural(point.num_cores or run.sweep.cores_of(point.role), 'core')}"
+    return devices(run, point.num_replicas)
+
+
+def unsplit(run: Run) -> str:
+    """The reference's device in prose: `one device with all 2 cores`."""
+    return f"one device with all {plural(run.sweep.cores_of(Role.REFERENCE), 'core')}"
 
 
 def tags(analysis: Analysis) -> dict[str, str]:
@@ -90,7 +125,12 @@ def tags(analysis: Analysis) -> dict[str, str]:
     run, coverage, found = analysis.run, analysis.coverage, {}
     if analysis.is_smoke:
         found["SMOKE"] = f"first {run.sweep.max_train_examples:,} training examples only"
-    if coverage.state is not RunState.COMPLETE:
+    if analysis.slowdowns:
+        found["SLOWED ON PURPOSE"] = f"by {', '.join(share(value) for value in analysis.slowdowns)}, as a test"
+    if coverage.state is RunState.PARTIAL and coverage.num_begun:
+        text = f"{plural(coverage.num_begun, 'block')} of at least {run.sweep.min_blocks} begun"
+        found["FIRST ANSWER, NOT THE END"] = f"{text}, {coverage.valid} of {coverage.planned} trials valid"
+    elif coverage.state is not RunState.COMPLETE:
         found[coverage.state.replace("_", " ").upper()] = f"{coverage.valid} of {coverage.planned} trials valid"
     return found
 

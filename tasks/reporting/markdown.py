@@ -24,8 +24,9 @@ class Chart(StrEnum):
     TRAINING_TIME = "01-training-time"
     SCALING = "02-scaling"
     CONVERGENCE = "03-convergence"
-    STEP_TIMES = "04-step-times"
+    STEP_SPLIT = "04-step-split"
     PHASES = "05-phases"
+    STEP_TIMES = "06-step-times"
 
 
 class Edition(NamedTuple):

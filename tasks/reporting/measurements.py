@@ -5,17 +5,44 @@ from collections.abc import Callable, Iterator
 from operator import itemgetter
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from tasks.analysis.analysis import Analysis
+from tasks.analysis.points import Point
+from tasks.analysis.statistics import Verdict, t_interval
 from tasks.domain.outcome import Phase
 from tasks.domain.strategy import Strategy
-from tasks.reporting.grid import N, PointColumn, against_one_device, median, names, tabulate
-from tasks.reporting.labels import cell_name, counts, one_device, problem_name, setting_name, strategy_name
-from tasks.reporting.markdown import LEFT, RIGHT, Chart, Column, Edition, escape, field, folded, table
-from tasks.reporting.numerals import ABSENT, accuracy, digits, level, plural, ratio, seconds, share, span, whole
+from tasks.domain.trial import Role
+from tasks.reporting.grid import N, PointColumn, against_one_device, efficiency, median, names, tabulate
+from tasks.reporting.labels import (
+    cell_name,
+    counts,
+    max_replicas,
+    one_device,
+    problem_name,
+    setting_name,
+    strategy_name,
+    verdict_name,
+    width,
+)
+from tasks.reporting.markdown import LEFT, RIGHT, Chart, Column, Edition, bullets, escape, field, folded, table
+from tasks.reporting.numerals import (
+    ABSENT,
+    Form,
+    accuracy,
+    between,
+    digits,
+    level,
+    plural,
+    ratio_with_interval,
+    seconds,
+    share,
+    shown,
+    span,
+    whole,
+)
 from tasks.results.record import PHASE_COLUMNS
-from tasks.results.run import Run
 
 MAX_EPOCH_COLUMNS = 10
 """A longer training shows so many of its epochs, evenly spaced, the last among them."""
@@ -30,15 +57,15 @@ class Measurement(NamedTuple):
     """What the chart shows, in one sentence with its n."""
     summary: str
     """Of its table of points."""
-    columns: Callable[[Run], tuple[PointColumn, ...]] | tuple[PointColumn, ...]
-    """Empty where the table has a row for every trial."""
+    columns: Callable[[Analysis], tuple[PointColumn, ...]]
+    """None where the table has a row for every trial."""
     note: str = ""
 
 
 def describe(measurement: Measurement, analysis: Analysis, edition: Edition) -> Iterator[str]:
     """The finding and its chart; below them, unless in brief, what they rest on."""
-    run, columns = analysis.run, measurement.columns
-    if measurement.chart is Chart.SCALING and len(run.sweep.strategies) == 1:
+    run, points = analysis.run, (*analysis.points, *analysis.references)
+    if measurement.chart in COMPARING and (len(run.sweep.strategies) == 1 or run.sweep.versus):
         return  # nothing is set beside it
     if any(point.n for point in analysis.points):
         finding = measurement.find(analysis)
@@ -48,8 +75,11 @@ def describe(measurement: Measurement, analysis: Analysis, edition: Edition) -> 
     yield f"![{escape(finding)}]({edition.image_of(measurement.chart)})"
     if edition.is_brief:
         return
-    columns = columns(run) if callable(columns) else columns
-    yield folded(measurement.summary, tabulate(run, columns, analysis.points, N) if columns else _trials(analysis))
+    columns = measurement.columns(analysis)
+    if measurement.chart is Chart.STEP_SPLIT:
+        yield from [bullets(said)] if (said := tuple(_explain(analysis))) else []
+        points = tuple(point for point in analysis.points if point.num_replicas > 1)
+    yield folded(measurement.summary, tabulate(run, columns, points, N) if columns else _trials(analysis))
     if measurement.chart is Chart.SCALING and analysis.baselines:
         yield folded("Baseline points: denominators only", tabulate(run, columns, analysis.baselines, N))
     if measurement.note:
@@ -62,13 +92,12 @@ def _find_training_time(analysis: Analysis) -> str:
         return f"No trial gave a valid result {_basis(analysis)}."
     names = [strategy_name(analysis.run.sweep, point.cell) for point in best]
     (name, wins), *_ = Counter(names).most_common(1)
-    winners = [point for point, own in zip(best, names, strict=True) if own == name]
-    own = span((point.value("training_seconds") for point in winners), seconds)
+    own = span((p.median("seconds_per_epoch") or 0.0 for p, n in zip(best, names, strict=True) if n == name), seconds)
     if len(analysis.run.sweep.strategies) == 1:
-        return f"{name} trained in {own} {_basis(analysis)}."
-    text = f"{name} has the smallest median training time at {wins} of {plural(len(best), 'batch size')}: {own}"
-    singles = [point.value("training_seconds") for point in analysis.points_of(Strategy.ONE_DEVICE) if point.n]
-    if singles and winners[0].strategy is not Strategy.ONE_DEVICE:
+        return f"{name} trained an epoch in {own} {_basis(analysis)}."
+    text = f"{name} has the smallest median time at {wins} of {plural(len(best), 'batch size')}: {own} an epoch"
+    singles = [value for p in analysis.points_of(Strategy.ONE_DEVICE) if (value := p.median("seconds_per_epoch"))]
+    if singles and best[0].strategy is not Strategy.ONE_DEVICE:
         text += f", against {span(singles, seconds)} on {one_device(analysis.run)}"
     return f"{text} {_basis(analysis)}."
 
@@ -80,21 +109,82 @@ def _basis(analysis: Analysis) -> str:
 
 
 def _find_scaling(analysis: Analysis) -> str:
-    found: dict[str, list[float]] = {}
-    for point in analysis.first_points:
-        if (value := point.median("efficiency")) is not None:
-            found.setdefault(strategy_name(analysis.run.sweep, point.cell), []).append(value)
-    parts = [f"{name} {span(values, share)}" for name, values in found.items()]
+    parts = []
+    for kind, column in (("Strong", "efficiency"), ("Weak", "weak_efficiency")):
+        found: dict[str, list[float]] = {}
+        for point in analysis.first_points:
+            if (value := point.median(column)) is not None:
+                found.setdefault(strategy_name(analysis.run.sweep, point.cell), []).append(value)
+        if found:
+            parts.append(f"{kind}: {', '.join(f'{name} {span(values, share)}' for name, values in found.items())}")
     if not parts:
-        return f"No strong scaling efficiency: no point has {one_device(analysis.run)} beside it in the same block."
-    return f"Strong scaling efficiency, ideally 100 %: {', '.join(parts)} {_basis(analysis)}."
+        return f"No scaling efficiency: no point has {one_device(analysis.run)} beside it in the same block."
+    return f"Scaling efficiency, ideally 100 %. {'; '.join(parts)} {_basis(analysis)}."
+
+
+def _find_step_split(analysis: Analysis) -> str:
+    """The widest overhead and the narrowest."""
+    found = {cell_name(analysis.run.sweep, p.cell): p for p in analysis.first_points if p.median("overhead_seconds")}
+    if not found:
+        return "No strategy has a one-device trial at its per-replica batch size in the same block."
+    shares = {
+        name: (p.median("overhead_seconds") or 0.0) / (p.median("step_seconds") or 1.0) for name, p in found.items()
+    }
+    low, high = (pick(shares, key=shares.__getitem__) for pick in (min, max))
+    return (
+        f"Overhead, the step's time beyond that of one device at the same per-replica batch, takes from "
+        f"{share(shares[low])} of a step ({low}) to {share(shares[high])} ({high}) {_basis(analysis)}."
+    )
+
+
+def _explain(analysis: Analysis) -> Iterator[str]:
+    """Why a strategy won or lost, from the split of its step; one sentence a strategy."""
+    run = analysis.run
+    for strategy in run.sweep.strategies:
+        parts = []
+        for point in analysis.points_of(strategy):
+            step, overhead = point.median("step_seconds"), point.median("overhead_seconds")
+            pair = analysis.pair_of(point.cell, Strategy.ONE_DEVICE)
+            if not (step and overhead is not None and pair and pair.comparison.ratio):
+                continue
+            reduction = point.median("reduction_seconds")
+            text = f"at batch {point.global_batch_size} it {WORDS[pair.comparison.verdict]} "
+            text += (
+                f"({ratio_with_interval(pair.comparison)}, n = {pair.comparison.n}): of {_milliseconds(step)} a step "
+            )
+            text += f"one device needs {_milliseconds(step - overhead)} for its share"
+            if reduction is None:
+                text += f", {_milliseconds(overhead)} are overhead"
+            else:
+                text += (
+                    f", the reduction alone takes {_milliseconds(reduction)}, {_milliseconds(overhead - reduction)} "
+                )
+                text += "are the rest (waiting for the slower replica, applying updates, shared caches and memory)"
+            parts.append(text)
+        if parts:
+            yield f"Why {strategy.label} won or lost here: {'; '.join(parts)}."
+
+
+WORDS = {
+    Verdict.FASTER: "won against one device",
+    Verdict.SLOWER: "lost against one device",
+    Verdict.EQUIVALENT: "drew with one device",
+    Verdict.INCONCLUSIVE: "has no verdict against one device",
+}
+
+
+def _milliseconds(value: float) -> str:
+    return f"{digits(1000 * value)} ms"
 
 
 def _find_convergence(analysis: Analysis) -> str:
     sweep = analysis.run.sweep
     trials = pd.concat([point.trials.assign(point=cell_name(sweep, point.cell)) for point in analysis.first_points])
     reached = trials.dropna(subset=["seconds_to_target"])
-    text = f"{len(reached)} of {plural(len(trials), 'trial')} {setting_name(sweep, analysis.setting)}".rstrip()
+    trials = trials.dropna(subset=["training_seconds"])
+    if trials.empty:
+        return "No trial has trained every epoch yet."
+    text = f"{len(reached)} of {plural(len(trials), 'whole trial')} {setting_name(sweep, analysis.setting)}".rstrip()
     text += f" reached {level(sweep.target_accuracy)} test accuracy"
     text += f" within {plural(sweep.num_epochs, 'epoch')}"
     if reached.empty:
@@ -122,21 +212,32 @@ def _find_step_times(analysis: Analysis) -> str:
 
 
 def _find_phases(analysis: Analysis) -> str:
-    times = [(p.value("wall_seconds"), p.median("training_phase_seconds") or 0.0) for p in analysis.points if p.n]
+    times = [
+        (wall, p.median("training_phase_seconds") or 0.0)
+        for p in analysis.points
+        if (wall := p.median("wall_seconds")) is not None
+    ]
+    gaps = [value for p in analysis.points if (value := p.median("unexplained_seconds")) is not None]
     return (
         f"Training takes {span((training / wall for wall, training in times), share)} of a trial's wall time; "
-        f"the rest is {span((wall - training for wall, training in times), seconds)} "
-        f"({counts(analysis.points)} a point)."
+        f"the rest is {span((wall - training for wall, training in times), seconds)}, of which no phase explains at "
+        f"most {digits(max(gaps, default=0.0))} s ({counts(analysis.points)} a point, medians over whole and short "
+        "trials)."
     )
 
 
-def _convergence(run: Run) -> tuple[PointColumn, ...]:
-    num_epochs, target = run.sweep.num_epochs, level(run.sweep.target_accuracy)
+def _convergence(analysis: Analysis) -> tuple[PointColumn, ...]:
+    sweep = analysis.run.sweep
+    num_epochs, target = sweep.num_epochs, level(sweep.target_accuracy)
     count = min(num_epochs, MAX_EPOCH_COLUMNS)
     return (
         *(_after(round(num_epochs * (number + 1) / count)) for number in range(count)),
         median(f"s to {target}", "seconds_to_target", absent="not reached"),
-        Column(f"trials that reached {target}", RIGHT, lambda p: f"{p.trials['seconds_to_target'].count()} of {p.n}"),
+        Column(
+            f"whole trials that reached {target}",
+            RIGHT,
+            lambda p: f"{p.trials['seconds_to_target'].count()} of {p.num_whole}",
+        ),
     )
 
 
@@ -147,18 +248,58 @@ def _after(epoch: int) -> PointColumn:
     return field(f"epoch {epoch}", RIGHT, "median_curve", form)
 
 
-SCALING: tuple[PointColumn, ...] = (
-    field("per-replica batch", RIGHT, "per_replica_batch_size"),
-    median("examples/s", "examples_per_second"),
-    against_one_device("speed-up", "speedup", ratio),
-    against_one_device("strong efficiency", "efficiency", share),
-    median("device-seconds", "device_seconds"),
-)
-PHASES: tuple[PointColumn, ...] = (
-    *(median(phase.replace("_", " "), PHASE_COLUMNS[phase]) for phase in Phase),
-    median("unexplained", "unexplained_seconds"),
-    median("wall", "wall_seconds"),
-)
+def _scaling(analysis: Analysis) -> tuple[PointColumn, ...]:
+    replicas = max_replicas(analysis.run)
+    return (
+        Column("devices", RIGHT, lambda point: width(analysis.run, point)),
+        field("per-replica batch", RIGHT, "per_replica_batch_size"),
+        median("examples/s", "examples_per_second"),
+        against_one_device(analysis, "speed-up (interval)", ratio_with_interval, ""),
+        against_one_device(analysis, "strong efficiency (interval)", lambda c: efficiency(c, replicas), ""),
+        Column("weak efficiency (95 %)", RIGHT, lambda p: _interval(p, "weak_efficiency", share, 100)),
+        Column("v the same cores unsplit", RIGHT, lambda p: _against_unsplit(analysis, p)),
+        Column("device-s an epoch", RIGHT, lambda p: shown(_cost(p))),
+    )
+
+
+def _cost(point: Point) -> float | None:
+    seconds_per_epoch = point.median("seconds_per_epoch")
+    return None if seconds_per_epoch is None else seconds_per_epoch * point.num_replicas
+
+
+def _interval(point: Point, column: str, form: Form, scale: float) -> str:
+    """Geometric mean and, from 3 values on, its t interval: described, no verdict rests on it."""
+    values = point.trials[column].dropna().to_numpy(dtype=float)
+    found = t_interval(np.log(values))
+    if found is None:
+        return shown(point.median(column), form)
+    ratio_, low, high = found
+    return f"{form(ratio_)} ({between(scale * low, scale * high, whole)})"
+
+
+def _against_unsplit(analysis: Analysis, point: Point) -> str:
+    pair = analysis.pair_of(point.cell, Strategy.ONE_DEVICE, is_unsplit=True) if point.role is Role.MEASURED else None
+    return f"{ratio_with_interval(pair.comparison)}, {verdict_name(pair.comparison)}" if pair else ABSENT
+
+
+def _step_split(_: Analysis) -> tuple[PointColumn, ...]:
+    milliseconds: Form = lambda value: digits(1000 * value)  # noqa: E731
+    return (
+        field("per-replica batch", RIGHT, "per_replica_batch_size"),
+        median("step ms", "step_seconds", milliseconds),
+        median("overhead ms", "overhead_seconds", milliseconds),
+        median("reduction alone ms", "reduction_seconds", milliseconds),
+    )
+
+
+def _phases(_: Analysis) -> tuple[PointColumn, ...]:
+    return (
+        *(median(phase.replace("_", " "), PHASE_COLUMNS[phase]) for phase in Phase),
+        median("unexplained", "unexplained_seconds"),
+        median("wall", "wall_seconds"),
+    )
+
+
 STEP_TIMES: tuple[PointColumn, ...] = (
     field("p50 ms", RIGHT, "step_percentiles", lambda percentiles: digits(1000 * percentiles[0])),
     field("p95 ms", RIGHT, "step_percentiles", lambda percentiles: digits(1000 * percentiles[1])),
@@ -174,23 +315,54 @@ STEP_NOTE = (
 
 def _trials(analysis: Analysis) -> str:
     """One row a trial, planned ones without a number among them."""
-    columns = ("training_seconds", digits), ("examples_per_second", digits), ("test_accuracy", accuracy)
+    columns = (
+        ("num_epochs", whole),
+        ("seconds_per_epoch", digits),
+        ("examples_per_second", digits),
+        ("test_accuracy", accuracy),
+        ("cpu_utilisation", share),
+        ("contention", share),
+    )
     named, rows = names(analysis.run), []
-    for point in analysis.points:
-        name = [column.cell(point) for column in named]
+    for point in (*analysis.points, *analysis.references):
+        name = [*(column.cell(point) for column in named), width(analysis.run, point)]
         trials = point.trials[["block", *dict(columns)]].itertuples(index=False)
-        cells = {block: [form(v) for (_, form), v in zip(columns, values, strict=True)] for block, *values in trials}
-        cells |= {p.block: [escape(problem_name(p)), ABSENT, ABSENT] for p in point.problems}
+        cells = {
+            block: [ABSENT if pd.isna(v) else form(v) for (_, form), v in zip(columns, values, strict=True)]
+            for block, *values in trials
+        }
+        cells |= {p.block: [escape(problem_name(p)), *[ABSENT] * (len(columns) - 1)] for p in point.problems}
         rows += [[*name, str(b), str(analysis.run.sweep.seed + b - 1), *cells[b]] for b in sorted(cells)]
-    headers = *(column.header for column in named), "block", "seed", "training s", "examples/s", "test accuracy"
+    headers = (
+        *(column.header for column in named),
+        *(
+            "devices",
+            "block",
+            "seed",
+            "epochs",
+            "s/epoch",
+            "examples/s",
+            "test accuracy",
+            "cores busy",
+            "taken by others",
+        ),
+    )
     aligned = [LEFT, *[RIGHT] * (len(headers) - 1)]
     return table([Column(h, a, itemgetter(i)) for i, (h, a) in enumerate(zip(headers, aligned, strict=True))], rows)
 
 
+COMPARING = (Chart.SCALING, Chart.STEP_SPLIT)
+"""Charts that need a second strategy."""
+TRAINING_TIME = Measurement(
+    "Training time", Chart.TRAINING_TIME, _find_training_time, "Every trial", lambda analysis: ()
+)
+"""On the first screen."""
 MEASUREMENTS = (
-    Measurement("Training time", Chart.TRAINING_TIME, _find_training_time, "Every trial", ()),
-    Measurement("Scaling", Chart.SCALING, _find_scaling, "Throughput and efficiency by point", SCALING),
+    Measurement("Scaling", Chart.SCALING, _find_scaling, "Throughput and efficiency by point", _scaling),
     Measurement("Convergence", Chart.CONVERGENCE, _find_convergence, "Test accuracy by epoch, medians", _convergence),
-    Measurement("Where the time goes", Chart.PHASES, _find_phases, "Seconds by phase, medians", PHASES),
-    Measurement("Step times", Chart.STEP_TIMES, _find_step_times, "Step time by point", STEP_TIMES, STEP_NOTE),
+    Measurement("Where a step goes", Chart.STEP_SPLIT, _find_step_split, "A step's time, medians", _step_split),
+    Measurement("Where the wall time goes", Chart.PHASES, _find_phases, "Seconds by phase, medians", _phases),
+    Measurement(
+        "Step times", Chart.STEP_TIMES, _find_step_times, "Step time by point", lambda analysis: STEP_TIMES, STEP_NOTE
+    ),
 )

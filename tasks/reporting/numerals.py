@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable, Iterable
 
-from tasks.analysis.summary import Spread, Summary
+from tasks.analysis.statistics import Comparison
+from tasks.analysis.summary import MIN_RANGE_VALUES, Spread, Summary
 
 ABSENT = "—"
 """In place of a number that does not exist: never 0."""
@@ -63,6 +64,11 @@ def scientific(value: float) -> str:
     return f"{value:.2g}".replace("e-0", "e-")
 
 
+def p_value(value: float) -> str:
+    """A probability, two significant digits: `.012`, `< .0001`."""
+    return "< .0001" if value < 1e-4 else f"{value:.2g}".replace("0.", ".", 1)
+
+
 def on_off(value: bool) -> str:
     """A switch: `on`."""
     return "on" if value else "off"
@@ -85,18 +91,32 @@ def shown(value: float | None, form: Form = digits) -> str:
     return ABSENT if value is None else form(value)
 
 
-def with_spread(summary: Summary | None) -> str:
-    """Median and, from 3 values on, smallest to largest in parentheses: `31.2 (30.1 to 32.2)`."""
+def between(low: float, high: float, form: Form = digits) -> str:
+    """Both ends of an interval: `30.1 to 32.2`."""
+    return f"{form(low)} to {form(high)}"
+
+
+def with_spread(summary: Summary | None, form: Form = digits) -> str:
+    """Median and, from 3 values on, its interval or range in parentheses: `31.2 (30.1 to 32.2)`."""
     if summary is None or summary.spread is Spread.NONE:
-        return shown(summary.median if summary else None)
-    return f"{digits(summary.median)} ({digits(summary.low)} to {digits(summary.high)})"
+        return shown(summary.median if summary else None, form)
+    return f"{form(summary.median)} ({between(summary.low, summary.high)})"
+
+
+def ratio_with_interval(comparison: Comparison) -> str:
+    """The ratio and, where the pair was tested, its interval: `1.66 x (1.60 to 1.72)`."""
+    if comparison.ratio is None:
+        return ABSENT
+    if comparison.low is None or comparison.high is None:
+        return ratio(comparison.ratio)
+    return f"{ratio(comparison.ratio)} ({between(comparison.low, comparison.high)})"
 
 
 def extent(summary: Summary | None) -> str:
-    """Smallest to largest ratio from 3 values on: never called an interval, whose level a verdict's own rule sets."""
-    if summary is None or summary.spread is Spread.NONE:
+    """Smallest to largest ratio from 3 values on: a range, never called an interval."""
+    if summary is None or summary.n < MIN_RANGE_VALUES:
         return ABSENT
-    return f"{digits(summary.low)} to {ratio(summary.high)}"
+    return between(min(summary.values), max(summary.values), digits)
 
 
 def span(values: Iterable[float], form: Form) -> str:

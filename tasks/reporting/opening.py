@@ -6,8 +6,15 @@ from math import prod
 
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.loops import LoopEffect
-from tasks.analysis.pairs import MIN_VERDICT_BLOCKS
+from tasks.analysis.pairs import AccuracyPair, Pair
 from tasks.analysis.points import Point
+from tasks.analysis.statistics import (
+    ACCURACY_MARGIN,
+    MIN_ACCURACY_BLOCKS,
+    MIN_VERDICT_BLOCKS,
+    AccuracyVerdict,
+    Verdict,
+)
 from tasks.analysis.summary import Summary, sampling_error
 from tasks.domain.device import DeviceType
 from tasks.domain.strategy import Strategy
@@ -17,62 +24,91 @@ from tasks.reporting.labels import (
     cell_name,
     devices_in_full,
     one_device,
+    said,
     setting_name,
     shortfall_name,
     strategy_name,
     tag_lines,
     tags,
     undecided,
+    unsplit,
     workload,
 )
-from tasks.reporting.markdown import bullets, escape, folded, table
-from tasks.reporting.numerals import accuracy, digits, percentage_points, plural, ratio, seconds, share, span, whole
+from tasks.reporting.markdown import Edition, bullets, escape, folded, table
+from tasks.reporting.numerals import (
+    accuracy,
+    digits,
+    percentage_points,
+    plural,
+    ratio,
+    ratio_with_interval,
+    seconds,
+    share,
+    span,
+    whole,
+    with_spread,
+)
 
 QUESTION = "which strategy, at which batch size?"
+VERSUS_QUESTION = "is the other environment slower?"
 
 
-def open_report(analysis: Analysis, is_brief: bool) -> tuple[str, ...]:
-    """The paragraphs of the first screen, the title first."""
-    columns = overview(analysis)
+def open_report(analysis: Analysis, edition: Edition, chart: Iterable[str]) -> tuple[str, ...]:
+    """The paragraphs of the first screen, the title first; `chart` is that of the training times."""
+    columns, points = overview(analysis), (*analysis.points, *analysis.references)
     more = [*names(analysis.run), *(column for column in columns if not column.brief)]
+    answer = _answer_versus(analysis) if analysis.run.sweep.versus else _answer(analysis)
     return (
-        *_title(analysis, is_brief),
+        *_title(analysis, edition.is_brief),
         _coverage(analysis),
-        " ".join(f"**{sentence}**" for sentence in _answer(analysis)),
+        " ".join(f"**{sentence}**" for sentence in answer),
         *((bullets(notes),) if (notes := tuple(_take_notes(analysis))) else ()),
-        tabulate(analysis.run, columns, analysis.points, N_OF_PLANNED, is_brief),
-        *((folded("More columns", table(more, (p for p in analysis.points if p.n))),) if is_brief else ()),
+        tabulate(analysis.run, columns, points, N_OF_PLANNED, edition.is_brief),
+        *((folded("More columns", table(more, (p for p in points if p.n))),) if edition.is_brief else ()),
         caption(analysis),
+        *chart,
     )
 
 
 def _title(analysis: Analysis, is_brief: bool) -> tuple[str, ...]:
     """What was measured on what, the state of the run first; a brief title leaves the rest to the next line."""
     what, where = escape(workload(analysis.run)), devices_in_full(analysis.run)
+    question = VERSUS_QUESTION if analysis.run.sweep.versus else QUESTION
     if not is_brief:
-        return (f"# {'. '.join([*tag_lines(analysis), f'{what} on {where}: {QUESTION}'])}",)
+        return (f"# {'. '.join([*tag_lines(analysis), f'{what} on {where}: {question}'])}",)
     words = f"{', '.join(tags(analysis))}: " if tags(analysis) else ""
-    return f"# {words}{what}, {where}", " ".join([QUESTION.capitalize(), *(f"{line}." for line in tag_lines(analysis))])
+    return f"# {words}{what}, {where}", " ".join([question.capitalize(), *(f"{line}." for line in tag_lines(analysis))])
 
 
 def _coverage(analysis: Analysis) -> str:
-    coverage = analysis.coverage
-    return (
-        f"COVERAGE, {analysis.run.created_at:%Y-%m-%d}: {coverage.valid} of {plural(coverage.planned, 'trial')} valid "
-        f"({_grid(analysis)}); {coverage.invalid} invalid, {coverage.failed} failed, {coverage.missing} missing. "
-        f"{_left_out(analysis.run.sweep)}Verdicts: none ({undecided(analysis.num_blocks)})."
+    coverage, width = analysis.coverage, analysis.half_width
+    text = f"COVERAGE, {analysis.run.created_at:%Y-%m-%d}: {coverage.valid} of {plural(coverage.planned, 'trial')} "
+    text += f"valid ({_grid(analysis)}); {coverage.invalid} invalid, {coverage.failed} failed, {coverage.missing} "
+    text += (
+        f"{'lost' if coverage.has_ended else 'missing'}, {len(analysis.tainted)} measured again after foreign load. "
     )
+    text += _left_out(analysis.run.sweep)
+    if analysis.num_blocks < MIN_VERDICT_BLOCKS:
+        return f"{text}Verdicts: none ({undecided(analysis.num_blocks)})."
+    text += f"Verdicts at 95 %, Holm's rule over {plural(len(analysis.pairs), 'declared pair')}"
+    return f"{text}; the widest pair is known to {digits(100 * (width or 0.0))} %." if width else f"{text}."
 
 
 def _grid(analysis: Analysis) -> str:
-    """What was planned: `3 strategies x 3 batch sizes x 1 block`."""
+    """What was planned: `9 points + 3 reference + 1 baseline, 6 blocks, 3 of them whole trainings`."""
     sweep, num_points = analysis.run.sweep, len(analysis.points)
     sizes = {"strategy": len(sweep.strategies), "batch size": len(sweep.global_batch_sizes)}
     sizes |= {"loop": len(sweep.loops)} if len(sweep.loops) > 1 else {}
+    sizes |= {"environment": 2} if sweep.versus else {}
     sizes = sizes if prod(sizes.values()) == num_points else {"point": num_points}
-    grid = " x ".join(plural(count, noun) for noun, count in (sizes | {"block": sweep.num_blocks}).items())
-    baselines = analysis.coverage.planned - num_points * sweep.num_blocks
-    return f"{grid} + {plural(baselines, 'baseline trial')}" if baselines > 0 else grid
+    text = " x ".join(plural(count, noun) for noun, count in sizes.items())
+    for points, noun in ((analysis.references, "reference"), (analysis.baselines, "baseline")):
+        text += f" + {plural(len(points), noun)}" if points else ""
+    num_blocks, num_whole = analysis.coverage.num_blocks, analysis.run.sweep.num_whole_blocks
+    text += f", {plural(num_blocks, 'block')}"
+    if num_whole is not None and num_whole < num_blocks and sweep.short_epochs < sweep.num_epochs:
+        text += f", {analysis.num_whole_blocks} of them whole trainings"
+    return text
 
 
 def _left_out(sweep: Sweep) -> str:
@@ -82,29 +118,102 @@ def _left_out(sweep: Sweep) -> str:
     return f"Left out: {'; '.join(parts)}. " if counted else ""
 
 
-def _answer(analysis: Analysis) -> tuple[str, ...]:
-    """The answer for the first setting, what the other loops make of it, and how sure it is, a sentence each."""
-    best = _best(analysis)
+def _answer(analysis: Analysis) -> Iterator[str]:
+    """The answer for the first setting, a sentence each: speed, hardware, accuracy, other loops, how sure."""
+    best, run = _best(analysis), analysis.run
     if best is None:
-        planned = len(analysis.first_points) * analysis.run.sweep.num_blocks
-        where = f" {name}" if (name := setting_name(analysis.run.sweep, analysis.setting)) else ""
-        return f"No trial{where} gave a valid result (0 of {planned}).", "There is nothing to compare and no answer."
-    run, n = analysis.run, best.n
-    scope = "In this one block" if analysis.num_blocks == 1 else f"Over {plural(analysis.num_blocks, 'block')}"
-    first = f"{scope} on {devices_in_full(run)}, {cell_name(run.sweep, best.cell, True)} trained "
-    first += f"{plural(run.sweep.num_epochs, 'epoch')} in {seconds(_seconds(best))} "
-    first += "(n = 1)" if n == 1 else f"(median, n = {n})"
-    speedup = best.summary("speedup")
-    if speedup:
-        count = "" if speedup.n == n else f" (n = {speedup.n})"
-        first += f", {ratio(speedup.median)} as fast as {one_device(run)} at the same batch{count}"
-    others = [
-        f"{strategy_name(run.sweep, point.cell)} {_need(point, n)}"
-        for point in analysis.first_points
-        if point.global_batch_size == best.global_batch_size and point is not best
-        if not (point.strategy is Strategy.ONE_DEVICE and speedup)
+        planned = len(analysis.first_points) * analysis.coverage.num_blocks
+        where = f" {name}" if (name := setting_name(run.sweep, analysis.setting)) else ""
+        yield f"No trial{where} gave a valid result (0 of {planned})."
+        yield "There is nothing to compare and no answer."
+        return
+    yield _speed(analysis, best)
+    if pair := analysis.pair_of(best.cell, Strategy.ONE_DEVICE, is_unsplit=True):
+        yield _splitting(analysis, pair)
+    yield _accuracy(analysis)
+    yield from _compare_loops(analysis)
+    if analysis.num_blocks < MIN_VERDICT_BLOCKS:
+        yield f"This describes what was seen and decides nothing: no verdict ({undecided(analysis.num_blocks)})."
+
+
+def _speed(analysis: Analysis, best: Point) -> str:
+    """The smallest time, and the verdicts of that point's pairs."""
+    run, summary = analysis.run, best.summary("training_seconds")
+    text = f"On {devices_in_full(run)}, {cell_name(run.sweep, best.cell, True)} has the smallest training time: "
+    if summary:
+        unit = f"s for {plural(run.sweep.num_epochs, 'epoch')}"
+        text += f"{with_spread(summary)} {unit} (median, n = {summary.n})"
+    else:
+        text += f"{seconds(best.median('seconds_per_epoch') or 0.0)} an epoch (median, n = {best.n})"
+    parts = []
+    for point in analysis.first_points:
+        if point.global_batch_size != best.global_batch_size or point is best:
+            continue
+        name = one_device(run) if point.strategy is Strategy.ONE_DEVICE else strategy_name(run.sweep, point.cell)
+        parts.append(_against(analysis, best, point, name))
+    return f"{text}. Against the others at that batch size: {'; '.join(parts)}." if parts else f"{text}."
+
+
+def _against(analysis: Analysis, best: Point, point: Point, name: str) -> str:
+    if not point.n:
+        return f"{name} has no valid trial ({escape(shortfall_name(point))})"
+    for pair in analysis.pairs:
+        if {pair.cell, pair.against} == {best.cell, point.cell} and pair.against_role is point.role:
+            found = pair.comparison
+            if pair.cell == best.cell:
+                return f"{ratio_with_interval(found)} as fast as {name} ({said(found)})"
+            return f"{name} is {ratio_with_interval(found)} as fast ({said(found)})"
+    return f"{name} is not compared"
+
+
+def _splitting(analysis: Analysis, pair: Pair) -> str:
+    """Whether the same hardware is better split: another question than whether to add hardware."""
+    found, run = pair.comparison, analysis.run
+    text = f"Where this hardware is given and not added, that is {ratio_with_interval(found)} as fast as {unsplit(run)}"
+    says = {
+        Verdict.FASTER: "splitting pays",
+        Verdict.SLOWER: "do not split it",
+        Verdict.EQUIVALENT: "splitting makes no difference",
+        Verdict.INCONCLUSIVE: "whether splitting pays is open",
+    }
+    return f"{text} ({said(found)}): {says[found.verdict]}."
+
+
+def _accuracy(analysis: Analysis) -> str:
+    """What the tests of equivalence say, over all pairs of strategies."""
+    pairs, margin = analysis.accuracy_pairs, percentage_points(ACCURACY_MARGIN)
+    if not pairs:
+        return "Accuracy: one strategy, nothing to compare."
+    n = span((pair.comparison.n for pair in pairs), whole)
+    by_verdict = defaultdict[AccuracyVerdict, list[AccuracyPair]](list)
+    for pair in pairs:
+        by_verdict[pair.comparison.verdict].append(pair)
+    basis = f"n = {n} seeds x {plural(pairs[0].num_batch_sizes, 'batch size')}"
+    if set(by_verdict) == {AccuracyVerdict.EQUIVALENT}:
+        return f"Accuracy does not differ: equivalent within {margin} between all strategies ({basis})."
+    if set(by_verdict) == {AccuracyVerdict.NOT_DECIDABLE}:
+        return f"Accuracy: not decidable ({basis}; at least {MIN_ACCURACY_BLOCKS} whole trainings of each needed)."
+    parts = [
+        f"{verdict}: {', '.join(f'{pair.strategy} v {pair.against}' for pair in found)}"
+        for verdict, found in by_verdict.items()
     ]
-    return "; ".join([first, *others]) + ".", *_compare_loops(analysis), _certainty(analysis.num_blocks)
+    return f"Accuracy within {margin} ({basis}): {'; '.join(parts)}."
+
+
+def _answer_versus(analysis: Analysis) -> Iterator[str]:
+    """What the other environment's pairs say, the differing ones by name."""
+    found = defaultdict[Verdict, list[Pair]](list)
+    for pair in analysis.pairs:
+        found[pair.comparison.verdict].append(pair)
+    counted = ", ".join(f"{len(found[verdict])} {verdict}" for verdict in Verdict)
+    n = span((pair.comparison.n for pair in analysis.pairs), whole)
+    yield f"Of {plural(len(analysis.pairs), 'point')}, the other environment against this one: {counted} (n = {n})."
+    for verdict in (Verdict.SLOWER, Verdict.FASTER):
+        for pair in found[verdict]:
+            name = cell_name(analysis.run.sweep, pair.against)
+            yield f"{name} is {verdict} there: {ratio_with_interval(pair.comparison)} as fast as here."
+    if analysis.num_blocks < MIN_VERDICT_BLOCKS:
+        yield f"No verdict ({undecided(analysis.num_blocks)})."
 
 
 def _compare_loops(analysis: Analysis) -> Iterator[str]:
@@ -137,30 +246,13 @@ def _listed(ratios: Iterable[Summary | None]) -> str:
     return ", ".join(ratio(summary.median) for summary in ratios if summary)
 
 
-def _need(point: Point, expected_n: int) -> str:
-    if not point.n:
-        return f"has no valid trial there ({escape(shortfall_name(point))})"
-    return f"needed {seconds(_seconds(point))} there" + ("" if point.n == expected_n else f" (n = {point.n})")
-
-
-def _certainty(num_blocks: int) -> str:
-    """One sentence on what the blocks decide."""
-    if num_blocks == 1:
-        text = "One block cannot separate a difference from noise"
-    elif num_blocks < MIN_VERDICT_BLOCKS:
-        text = "This describes what was seen and decides nothing"
-    else:
-        text = "This describes what was seen"
-    return f"{text}: no verdict ({undecided(num_blocks)})."
-
-
 def _take_notes(analysis: Analysis) -> Iterator[str]:
-    """What the answer costs, whether accuracy is alike, and what the numbers are not."""
-    if best := _best(analysis):
+    """What each batch size says, what the answer costs, and what the numbers are not."""
+    if (best := _best(analysis)) and not analysis.run.sweep.versus:
         if len(analysis.run.sweep.strategies) > 1:
             yield _every_batch(analysis)
         yield _cost(analysis, best)
-        yield _accuracy(analysis)
+        yield _accuracies(analysis)
     if analysis.is_smoke:
         yield "Smoke: this run shows that the pipeline works; its times and accuracies answer no question."
     if analysis.run.device is DeviceType.CPU_SLICE:
@@ -168,43 +260,44 @@ def _take_notes(analysis: Analysis) -> Iterator[str]:
 
 
 def _every_batch(analysis: Analysis) -> str:
-    points, sweep = analysis.best_points(), analysis.run.sweep
-    what = f"Smallest median training time {setting_name(sweep, analysis.setting)}".rstrip()
-    names = {strategy_name(sweep, point.cell) for point in points}
-    if len(names) > 1:
-        parts = [f"{p.global_batch_size}: {strategy_name(sweep, p.cell)}, {seconds(_seconds(p))}" for p in points]
-        return f"{what} by batch size: {'; '.join(parts)}."
-    parts = [f"{p.global_batch_size}: {seconds(_seconds(p))}" for p in points]
-    return f"{what} at every batch size: {names.pop()} ({', '.join(parts)})."
+    """By strategy: its verdicts against one device, batch size by batch size."""
+    run, parts = analysis.run, []
+    for strategy in run.sweep.strategies:
+        cells = [p.cell for p in analysis.points_of(strategy) if p.n]
+        pairs = [pair for cell in cells if (pair := analysis.pair_of(cell, Strategy.ONE_DEVICE))]
+        if pairs and strategy is not Strategy.ONE_DEVICE:
+            ratios = ", ".join(ratio_with_interval(pair.comparison) for pair in pairs)
+            verdicts = dict.fromkeys(said(pair.comparison) for pair in pairs)
+            batches = ", ".join(str(pair.cell.global_batch_size) for pair in pairs)
+            parts.append(f"{strategy.label} {ratios} at batch {batches} ({' / '.join(verdicts)})")
+    if not parts:
+        return f"No strategy has a valid trial beside {one_device(run)} in the same block."
+    return f"Adding hardware, times as fast as {one_device(run)}: {'; '.join(parts)}."
 
 
 def _cost(analysis: Analysis, best: Point) -> str:
-    text = f"Cost of {cell_name(analysis.run.sweep, best.cell)}: {digits(best.value('device_seconds'))} device-seconds"
+    def cost(point: Point) -> str:
+        return digits((point.median("seconds_per_epoch") or 0.0) * point.num_replicas)
+
+    text = f"Cost of {cell_name(analysis.run.sweep, best.cell)}: {cost(best)} device-seconds an epoch"
     singles = analysis.points_of(Strategy.ONE_DEVICE)
-    single = next((p.median("device_seconds") for p in singles if p.global_batch_size == best.global_batch_size), None)
-    efficiency = best.median("efficiency")
-    if single is not None and efficiency is not None:
-        text += f" against {digits(single)} on {one_device(analysis.run)}, a strong scaling efficiency of "
-        text += share(efficiency)
+    single = next((p for p in singles if p.n and p.global_batch_size == best.global_batch_size), None)
+    if single and single is not best and (pair := analysis.pair_of(best.cell, Strategy.ONE_DEVICE)):
+        text += f" against {cost(single)} on {one_device(analysis.run)}: a strong scaling efficiency of "
+        text += share((pair.comparison.ratio or 0.0) / best.num_replicas)
     return f"{text} (n = {best.n})."
 
 
-def _accuracy(analysis: Analysis) -> str:
-    medians = [point.value("test_accuracy") for point in analysis.points if point.n]
-    text = f"Test accuracy: {span(medians, accuracy)} over {plural(len(medians), 'point')}"
-    if differences := [s.largest_difference for s in analysis.accuracy_spreads if s.largest_difference is not None]:
-        same = "block, batch and setting" if len(analysis.run.sweep.settings) > 1 else "block and batch"
-        text += f"; strategies in the same {same} differ by at most {percentage_points(max(differences))}"
+def _accuracies(analysis: Analysis) -> str:
+    medians = [value for point in analysis.points if (value := point.median("test_accuracy")) is not None]
+    if not medians:
+        return "Test accuracy: no trial has trained every epoch yet."
     error = sampling_error(sum(medians) / len(medians), analysis.run.num_test_examples)
-    text += f" ({analysis.run.num_test_examples:,} test examples alone give a standard error of "
-    return f"{text}{percentage_points(error)}). Equivalence is not tested."
+    text = f"Test accuracy after {plural(analysis.run.sweep.num_epochs, 'epoch')}: {span(medians, accuracy)} over "
+    text += f"{plural(len(medians), 'point')} (medians); {analysis.run.num_test_examples:,} test examples alone give a "
+    return f"{text}standard error of {percentage_points(error)}."
 
 
 def _best(analysis: Analysis) -> Point | None:
-    """The point with the smallest median training seconds of all."""
-    return min(analysis.best_points(), key=_seconds, default=None)
-
-
-def _seconds(point: Point) -> float:
-    """Median training seconds of a point with a valid trial."""
-    return point.value("training_seconds")
+    """The point with the smallest median seconds an epoch of all."""
+    return min(analysis.best_points(), key=lambda p: p.median("seconds_per_epoch") or 0.0, default=None)

@@ -1,15 +1,17 @@
 """Provenance: the machine, what failed, and how to repeat the run."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.machines import VERSIONS, Machine
 from tasks.domain.device import DeviceType
+from tasks.domain.outcome import InvalidReason
 from tasks.domain.strategy import Strategy
 from tasks.reporting.grid import names
-from tasks.reporting.labels import devices_in_full, max_replicas
-from tasks.reporting.markdown import LEFT, Column, Edition, bullets, escape, fence, field, table
-from tasks.reporting.numerals import ABSENT, gibibytes, on_off, plural, span, whole
+from tasks.reporting.labels import devices_in_full, max_replicas, point_name
+from tasks.reporting.markdown import LEFT, RIGHT, Column, Edition, bullets, escape, fence, field, folded, table
+from tasks.reporting.numerals import ABSENT, gibibytes, on_off, plural, share, span, whole
 
 FACTS = {
     "host": "hostname",
@@ -48,6 +50,32 @@ def describe_machine(analysis: Analysis) -> Iterator[str]:
         yield table(facts, FACTS)
 
 
+def describe_validity(analysis: Analysis, edition: Edition) -> Iterator[str]:
+    """The rules by which a trial is thrown out, and what was measured again because others disturbed it."""
+    del edition
+    columns = (
+        field("rule", LEFT, "value", lambda code: f"`{code}`"),
+        field("broken when", LEFT, "doc"),
+        Column[InvalidReason]("trials", RIGHT, lambda rule: whole(_count(analysis, rule))),
+    )
+    yield (
+        f"{plural(len(analysis.tainted), 'trial')} measured again because others disturbed it; a trial that breaks one "
+        "of the rules enters no number."
+    )
+    yield folded("The rules", table(columns, InvalidReason))
+    if len(analysis.tainted):
+        names_of = (
+            Column[Any]("trial", LEFT, lambda row: escape(f"{row.cell.label} ({row.role}), block {row.block}")),
+            field("then", LEFT, "status"),
+            field("what disturbed it first", LEFT, "first_taint", escape),
+        )
+        yield table(names_of, analysis.tainted.itertuples())
+
+
+def _count(analysis: Analysis, rule: InvalidReason) -> int:
+    return sum(problem.reason == rule for problem in analysis.coverage.problems)
+
+
 def describe_failures(analysis: Analysis, edition: Edition) -> Iterator[str]:
     """Every planned trial without a number, with its reason; nothing where there is none."""
     run, coverage = analysis.run, analysis.coverage
@@ -70,7 +98,7 @@ def describe_failures(analysis: Analysis, edition: Edition) -> Iterator[str]:
 def describe_repetition(analysis: Analysis) -> tuple[str, ...]:
     """The command and what fixes its result."""
     run = analysis.run
-    seeds = span((run.sweep.seed, run.sweep.seed + run.sweep.num_blocks - 1), whole)
+    seeds = span((run.sweep.seed, run.sweep.seed + analysis.coverage.num_blocks - 1), whole)
     facts = (
         f"Run: {escape(run.run_name)}, begun {run.created_at:%Y-%m-%d %H:%M %Z}.",
         f"Seed: {seeds} (block 1 trains with the first; it also shuffles the order of trials).",
@@ -106,13 +134,29 @@ def _device(analysis: Analysis) -> Iterator[str]:
         f"Computation: {' and '.join(sweep.precisions)}, loop {loops}, XLA {xla}, reduction {reductions} (where there "
         f"is one), {tf32}."
     )
+    yield from _utilisation(analysis)
     for column, what in (
         ("max_resident_bytes", "Peak resident memory of a trial, over its processes"),
         ("peak_device_memory_bytes", "Peak memory of the fullest GPU of a trial"),
     ):
         if memory := [value for p in analysis.points if (value := p.median(column)) is not None]:
             yield f"{what}: {span(memory, gibibytes)} (medians)."
-    yield "Utilisation of the hardware was not measured."
+
+
+def _utilisation(analysis: Analysis) -> Iterator[str]:
+    """How busy each strategy kept what it held, and what others took of it."""
+    points = (*analysis.points, *analysis.references)
+    for column, what in (("cpu_utilisation", "cores"), ("gpu_utilisation", "GPUs")):
+        found: dict[str, list[float]] = {}
+        for point in points:
+            if (value := point.median(column)) is not None:
+                found.setdefault(point_name(analysis.run, point), []).append(value)
+        if found:
+            parts = "; ".join(f"{name} {span(values, share)}" for name, values in found.items())
+            yield f"Busy share of the {what} that a trial held, while it trained (medians): {parts}."
+    taken = [value for point in points if (value := point.median("contention")) is not None]
+    if taken:
+        yield f"Taken of a trial's cores by other processes meanwhile: {span(taken, share)} (medians)."
 
 
 def _facts(machine: Machine) -> dict[str, str]:

@@ -9,20 +9,28 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.analysis.analysis import Analysis, analyze
+from tasks.analysis.analysis import Analysis
 from tasks.reporting.certainty import describe_certainty
 from tasks.reporting.charts import draw_charts
 from tasks.reporting.comparison import describe_original
+from tasks.reporting.html import render
 from tasks.reporting.loops import describe_loops
 from tasks.reporting.markdown import Chart, Edition, escape
-from tasks.reporting.measurements import MEASUREMENTS, describe
+from tasks.reporting.measurements import MEASUREMENTS, TRAINING_TIME, describe
 from tasks.reporting.opening import open_report
-from tasks.reporting.provenance import describe_failures, describe_machine, describe_repetition
+from tasks.reporting.provenance import (
+    describe_failures,
+    describe_machine,
+    describe_repetition,
+    describe_validity,
+)
 from tasks.results.error import ResultsError
 from tasks.results.run import Run, decode_run, encode_run
 from tasks.results.store import Tables, read_tables, write_tables
 
-REPORT, ENVIRONMENT, CHARTS = "report.md", "environment.json", "charts"
+REPORT, PAGE, ENVIRONMENT, CHARTS = "report.md", "report.html", "environment.json", "charts"
+IN_BRIEF = (Chart.SCALING, Chart.CONVERGENCE, Chart.STEP_SPLIT)
+"""Charts that the short version has beside the first."""
 
 
 class Section(NamedTuple):
@@ -36,9 +44,10 @@ class Section(NamedTuple):
 SECTIONS = (
     Section("How sure", describe_certainty, True),
     Section("What the loop does", lambda analysis, _: describe_loops(analysis)),
-    *(Section(m.title, partial(describe, m), m.chart is not Chart.PHASES) for m in MEASUREMENTS),
+    *(Section(m.title, partial(describe, m), m.chart in IN_BRIEF) for m in MEASUREMENTS),
     Section("The machine", lambda analysis, _: describe_machine(analysis)),
     Section("What failed", describe_failures, True),
+    Section("What is held against a trial", describe_validity),
     Section("The original report", lambda analysis, _: describe_original(analysis)),
     Section("How to repeat it", lambda analysis, _: describe_repetition(analysis)),
 )
@@ -46,20 +55,19 @@ SECTIONS = (
 
 def compose(analysis: Analysis, edition: Edition) -> str:
     """The report as GitHub-flavoured Markdown."""
-    parts = [*open_report(analysis, edition.is_brief)]
+    parts = [*open_report(analysis, edition, describe(TRAINING_TIME, analysis, edition))]
     for section in SECTIONS:
         if (section.is_in_brief or not edition.is_brief) and (blocks := tuple(section.describe(analysis, edition))):
             parts += [f"## {section.title}", *blocks]
     return "\n\n".join(parts) + "\n"
 
 
-def write_report(run: Run, tables: Tables, folder: Path) -> Path:
-    """Write the run's report into `folder`, beside whatever else is there; returns the path of `report.md`.
+def write_report(analysis: Analysis, tables: Tables, folder: Path) -> Path:
+    """Write the report of `tables` into `folder`, beside whatever else is there; returns the path of `report.md`.
 
     All files are made in a temporary folder first and then take their places one by one, the text last: a reader
     never sees half a file, and an error leaves an earlier report as it was.
     """
-    analysis = analyze(run, tables)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
         new = Path(name)
@@ -70,18 +78,12 @@ def write_report(run: Run, tables: Tables, folder: Path) -> Path:
         (new / ENVIRONMENT).write_text(_environment(analysis), encoding="utf-8")
         text = compose(analysis, Edition(lambda chart: f"{CHARTS}/{chart}.svg"))
         (new / REPORT).write_text(text, encoding="utf-8", newline="\n")
+        page = render(text, lambda image: (new / image).read_bytes())
+        (new / PAGE).write_text(page, encoding="utf-8", newline="\n")
         (folder / CHARTS).mkdir(exist_ok=True)
         for path in sorted((path for path in new.rglob("*") if path.is_file()), key=lambda path: path.name == REPORT):
             path.replace(folder / path.relative_to(new))
     return folder / REPORT
-
-
-def rebuild_report(folder: Path) -> Path:
-    """Write the report anew from the folder's own tables and `environment.json`, with the same bytes.
-
-    Raises ResultsError where one of them is missing or damaged.
-    """
-    return write_report(*read_report(folder), folder)
 
 
 def read_report(folder: Path) -> tuple[Run, Tables]:
@@ -100,9 +102,9 @@ def read_report(folder: Path) -> tuple[Run, Tables]:
     return run, read_tables(folder)
 
 
-def artifact_markdown(run: Run, tables: Tables, report_path: Path) -> str:
+def artifact_markdown(analysis: Analysis, report_path: Path) -> str:
     """The short version: the first screen and the charts of the report at `report_path`, images inside the text."""
-    brief = compose(analyze(run, tables), Edition(partial(_data_uri, report_path.parent / CHARTS), is_brief=True))
+    brief = compose(analysis, Edition(partial(_data_uri, report_path.parent / CHARTS), is_brief=True))
     return f"{brief}\n## The whole report\n\nAll sections, tables and charts: {escape(str(report_path))}\n"
 
 

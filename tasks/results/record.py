@@ -1,9 +1,11 @@
 """One trial's record: its row of the trials table with the epochs and steps inside."""
 
 import dataclasses
+from collections.abc import Mapping
 from datetime import datetime
 
 from tasks.domain import metrics
+from tasks.domain.cell import Arm
 from tasks.domain.outcome import Phase, Status, TrialFailure, TrialResult
 from tasks.domain.trial import Trial
 from tasks.results.environment import Environment
@@ -23,8 +25,11 @@ def build_record(
     python_version: str,
     started_at: datetime,
     queue_seconds: float | None,
+    num_attempts: int = 1,
+    first_taint: str | None = None,
+    usage: Mapping[str, object] | None = None,
 ) -> Record:
-    """The record of a trial that ended, valid or not, or did not end."""
+    """The record of a trial that ended, valid or not, or did not end; `usage` are columns of what was sampled."""
     record: Record = {
         **_configuration(outcome.trial),
         **dataclasses.asdict(environment),
@@ -33,6 +38,9 @@ def build_record(
         "started_at": started_at,
         "queue_seconds": queue_seconds,
         "wall_seconds": outcome.wall_seconds,
+        "num_attempts": num_attempts,
+        "first_taint": first_taint,
+        **(usage or {}),
     }
     if isinstance(outcome, TrialFailure):
         failure = {"reason": outcome.reason, "message": outcome.message, "failed_phase": outcome.phase}
@@ -59,6 +67,13 @@ def _configuration(trial: Trial) -> Record:
     return dataclasses.asdict(trial) | derived
 
 
+def _software(result: TrialResult) -> Record:
+    """Of this product, where the trial ran in another environment: its version, and no commit that would be known."""
+    if result.trial.arm is Arm.HERE:
+        return {}
+    return {"stratbench_version": result.versions["stratbench"], "commit": None, "is_commit_clean": None}
+
+
 def _measurements(result: TrialResult) -> Record:
     seconds = sum(epoch.training_seconds for epoch in result.epochs)
     examples = sum(epoch.num_examples for epoch in result.epochs)
@@ -79,8 +94,11 @@ def _measurements(result: TrialResult) -> Record:
         "weights_digest": result.weights_digest,
         "max_resident_bytes": result.max_resident_bytes,
         "peak_device_memory_bytes": result.peak_device_memory_bytes,
+        "reduction_seconds": result.reduction_seconds,
+        "slowdown": result.slowdown,
         **phases,
         "unexplained_seconds": result.wall_seconds - sum(result.phase_seconds.values()),
+        **_software(result),
         "python_version": result.versions["python"],
         "tensorflow_version": result.versions["tensorflow"],
         "keras_version": result.versions["keras"],

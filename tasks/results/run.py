@@ -17,6 +17,16 @@ NAME_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class End:
+    """How a run came to its end."""
+
+    reason: str
+    """Why no other block was begun."""
+    num_blocks: int
+    """Blocks that were trained."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
     """Everything that a report needs beside the tables."""
 
@@ -31,7 +41,8 @@ class Run:
     num_train_examples: int
     num_test_examples: int
     num_classes: int
-    num_planned_trials: int
+    end: End | None = None
+    """Null while the run goes on, or where it was interrupted."""
     schema_version: int = schema.VERSION
 
 

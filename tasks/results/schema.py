@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-VERSION = 2
+VERSION = 3
 """Version of the tables; every change is listed in CHANGELOG.md."""
 
 
@@ -25,7 +25,8 @@ TRIALS = (
     Column("trial_key", STRING, "Content of the trial's configuration, 16 hexadecimal digits"),
     Column("run_name", STRING, "Run that the trial belongs to"),
     Column("block", INTEGER, "Pass over the grid, from 1"),
-    Column("role", STRING, "`measured` or `baseline`"),
+    Column("role", STRING, "`measured`, `baseline`, `reference` or `discarded`"),
+    Column("arm", STRING, "`here`, or `other` for the interpreter of `stratbench versus`"),
     Column("strategy", STRING, "Distribution strategy, under TensorFlow's name"),
     Column("global_batch_size", INTEGER, "Examples per optimizer step over all replicas", "examples"),
     Column("per_replica_batch_size", INTEGER, "Examples per optimizer step on each replica", "examples"),
@@ -64,6 +65,22 @@ TRIALS = (
     Column("weights_digest", STRING, "SHA-256 of the final weights", None, True),
     Column("max_resident_bytes", INTEGER, "Peak resident memory, summed over the workers", "bytes", True),
     Column("peak_device_memory_bytes", INTEGER, "Peak of the fullest GPU; null without one", "bytes", True),
+    Column("reduction_seconds", FLOAT, "One reduction of the gradients alone; null with one replica", "s", True),
+    Column("slowdown", FLOAT, "Share by which windows were slowed on purpose; null if not", "share", True),
+    Column("num_attempts", INTEGER, "2 where the first attempt was tainted and thrown away"),
+    Column("first_taint", STRING, "What tainted the first attempt", None, True),
+    Column("cpu_utilisation", FLOAT, "Share of its cores that the trial kept busy while training", "share", True),
+    Column("foreign_cores", FLOAT, "Cores that other processes kept busy meanwhile", "cores", True),
+    Column("contention", FLOAT, "Share of the trial's cores that others took", "share", True),
+    Column("steal_share", FLOAT, "Share of the cores' time that a hypervisor gave away", "share", True),
+    Column("load_average", FLOAT, "Load of the machine over 1 minute, at the start", None, True),
+    Column("max_memory_used_bytes", INTEGER, "Largest memory in use on the machine", "bytes", True),
+    Column("gpu_utilisation", FLOAT, "Share of time in which the trial's GPUs were busy", "share", True),
+    Column("gpu_memory_used_bytes", INTEGER, "Largest memory in use on the fullest GPU", "bytes", True),
+    Column("gpu_power_watts", FLOAT, "Mean power of the trial's GPUs together", "W", True),
+    Column("gpu_clock_mhz", FLOAT, "Mean clock of the trial's GPUs", "MHz", True),
+    Column("gpu_throttle_reasons", pa.list_(STRING), "Why a GPU slowed its clocks; null without one", None, True),
+    Column("foreign_gpu_processes", INTEGER, "Other processes on the trial's GPUs, at most", None, True),
     Column("started_at", pa.timestamp("ms", tz="UTC"), "Launch of the trial"),
     Column("queue_seconds", FLOAT, "From submission to launch; null without a queue", "s", True),
     Column("wall_seconds", FLOAT, "Launch to exit of the last process", "s"),

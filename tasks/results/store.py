@@ -64,6 +64,10 @@ class RunFolder:
         except ValidationError as error:
             raise ResultsError(f"{path} cannot be read ({_first_line(error)}); measure the run again") from error
 
+    def update(self, run: Run) -> None:
+        """Write the run's description anew; the trials stay as they are."""
+        replace_file(self.path / DESCRIPTION, encode_run(run))
+
     @property
     def logs(self) -> Path:
         """Folder of the training processes' output, one file a trial."""

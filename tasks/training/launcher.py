@@ -13,14 +13,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.domain.device import Devices
-from tasks.domain.outcome import FailureReason, TrialFailure, TrialResult
+from tasks.domain.device import Devices, DeviceType
+from tasks.domain.outcome import FailureReason, Phase, TrialFailure, TrialResult
 from tasks.domain.refusal import Refusal
 from tasks.domain.trial import Trial
 from tasks.training import request as protocol
-from tasks.training.cluster import WorkerPlace, place_workers
+from tasks.training.cluster import WorkerPlace, place_workers, visible_gpu_ids
 from tasks.training.merging import merge_outcomes
 from tasks.training.processes import WORKER, launch
+from tasks.training.sampling import HostReader, HostSampler, HostUsage
 
 OnLine = Callable[[str], None]
 """Called with each line of output, from another thread."""
@@ -45,10 +46,12 @@ def run_trial(
     data_directory: Path,
     interpreter: str = sys.executable,
     on_line: OnLine = lambda line: None,
+    on_usage: Callable[[HostUsage], None] | None = None,
     module: str = WORKER,
 ) -> TrialResult | TrialFailure:
     """Train `trial` in fresh processes and return what came of it; never raises for a training that went wrong.
 
+    `on_usage` is told, before this returns, what was taken of the machine meanwhile; nothing is sampled without it.
     `module` is the program that each process runs. The processes are dead when this returns or raises.
     """
     try:
@@ -62,19 +65,26 @@ def run_trial(
         launched_at = time.monotonic()
         exits: queue.SimpleQueue[Exit] = queue.SimpleQueue()
         processes: list[subprocess.Popen[str]] = []
+        sampler: HostSampler | None = None
         pumps: list[threading.Thread] = []
         try:
             for place in places:
                 request = directory / f"request-{place.rank}.json"
-                protocol.write_document(_request(trial, place, data_directory, directory, launched_at), request)
+                document = _request(trial, place, data_directory, directory, launched_at, interpreter)
+                protocol.write_document(document, request)
                 process = launch(request, place, interpreter, module)
                 processes.append(process)
                 pumps.append(_start(_pump, process, place.rank if len(places) > 1 else None, on_line))
                 _start(_report_exit, process, place.rank, exits)
+            if on_usage:
+                sampler = _watch(trial, devices, directory, [process.pid for process in processes], places)
             failure = _await_exits(trial, directory, exits, len(places), launched_at)
         finally:
             _end(processes)
-        ended_at = time.monotonic()
+            ended_at = time.monotonic()
+            usage = sampler.stop() if sampler else None
+        if on_usage and usage:
+            on_usage(usage)
         for pump in pumps:
             pump.join(DRAIN_SECONDS)
         if failure:
@@ -83,7 +93,7 @@ def run_trial(
 
 
 def _request(
-    trial: Trial, place: WorkerPlace, data_directory: Path, directory: Path, launched_at: float
+    trial: Trial, place: WorkerPlace, data_directory: Path, directory: Path, launched_at: float, interpreter: str
 ) -> protocol.WorkerRequest:
     return protocol.WorkerRequest(
         trial=trial,
@@ -93,7 +103,25 @@ def _request(
         cpus=place.cpus,
         parent_pid=os.getpid(),
         launched_at=launched_at,
+        interpreter=interpreter,
     )
+
+
+def _watch(
+    trial: Trial, devices: Devices, directory: Path, pids: Sequence[int], places: Sequence[WorkerPlace]
+) -> HostSampler:
+    """A sampler of the trial's processes, which has begun."""
+    on_gpu = trial.device is DeviceType.GPU
+    reader = HostReader(
+        pids=pids,
+        cpus=tuple(cpu for place in places for cpu in place.cpus),
+        gpus=visible_gpu_ids(len(devices.gpus))[: trial.num_replicas] if on_gpu else (),
+        is_training=lambda: _phase(directory, 0) == Phase.TRAINING,
+    )
+    num_cores = len(devices.cores) if on_gpu else (trial.cores_per_replica or 1) * trial.num_replicas
+    sampler = HostSampler(reader, num_cores=num_cores, num_allowed_cores=len(devices.cores))
+    sampler.start()
+    return sampler
 
 
 def _await_exits(

@@ -7,7 +7,7 @@ from tasks.domain.outcome import Phase
 
 
 class PhaseLedger:
-    """Adds up seconds by phase; phases follow each other without gaps."""
+    """Adds up seconds by phase; what passes between `leave` and the next `enter` belongs to none."""
 
     def __init__(
         self,
@@ -19,13 +19,20 @@ class PhaseLedger:
         self.seconds: dict[str, float] = {}
         self._clock = clock
         self._on_phase = on_phase
-        self._phase = Phase.PROCESS_START
+        self._phase: Phase | None = Phase.PROCESS_START
         self._since = started_at
 
     def enter(self, phase: Phase) -> float:
         """End the present phase and begin `phase`; returns the clock's reading."""
-        now = self._clock()
-        self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._since
-        self._phase, self._since = phase, now
+        now = self.leave()
+        self._phase = phase
         self._on_phase(phase)
+        return now
+
+    def leave(self) -> float:
+        """End the present phase; returns the clock's reading."""
+        now = self._clock()
+        if self._phase:
+            self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._since
+        self._phase, self._since = None, now
         return now

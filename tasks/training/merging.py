@@ -2,10 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
+from tasks.domain.model import BANDS, Band
 from tasks.domain.outcome import Epoch, InvalidReason, Phase, StepWindow, TrialResult
 from tasks.domain.trial import Trial
 from tasks.training.order import example_order, order_checksum
 from tasks.training.request import WorkerOutcome
+
+MAX_GAP = 0.01
+"""Share of the wall time that may belong to no phase."""
 
 
 def merge_outcomes(
@@ -16,9 +20,13 @@ def merge_outcomes(
     epochs = tuple(_merge_epoch(parts) for parts in zip(*(o.epochs for o in outcomes), strict=False))
     checksum = sum(outcome.order_checksum for outcome in outcomes) % 2**64
     digests = [digest for outcome in outcomes for digest in outcome.weights_digests]
-    reason, message = _first_broken_check(trial, outcomes, epochs, checksum, digests) or (None, None)
     ledger = dict(chief.phase_seconds)
     ledger[Phase.TEARDOWN] = ledger.get(Phase.TEARDOWN, 0.0) + ended_at - chief.finished_at
+    reason, message = (
+        _first_broken_check(trial, outcomes, epochs, checksum, digests)
+        or _find_gap(wall_seconds, sum(ledger.values()))
+        or (None, None)
+    )
     devices = [o.peak_device_memory_bytes for o in outcomes if o.peak_device_memory_bytes is not None]
     return TrialResult(
         trial=trial,
@@ -35,6 +43,8 @@ def merge_outcomes(
         weights_digest=digests[0],
         max_resident_bytes=sum(outcome.max_resident_bytes for outcome in outcomes),
         peak_device_memory_bytes=max(devices, default=None),
+        reduction_seconds=max((o.reduction_seconds for o in outcomes if o.reduction_seconds), default=None),
+        slowdown=chief.slowdown,
         versions=chief.versions,
     )
 
@@ -87,7 +97,28 @@ def _first_broken_check(
             f"{sum(epoch.test_accuracy is not None for epoch in epochs)} of {trial.num_epochs} epochs "
             "have a finite test accuracy"
         )
+    band = find_band(trial)
+    accuracy = epochs[-1].test_accuracy or 0.0
+    if band and not band.accuracies[0] <= accuracy <= band.accuracies[1]:
+        return InvalidReason.ACCURACY_OUTSIDE_BAND, (
+            f"the final test accuracy is {accuracy:.2%}, the reference band of this workload is "
+            f"{band.accuracies[0]:.1%} to {band.accuracies[1]:.1%}"
+        )
     return None
+
+
+def find_band(trial: Trial) -> Band | None:
+    """The reference band of the trial's workload; None where it is not known."""
+    names = ("dataset", "model", "num_train_examples", "num_epochs", "learning_rate")
+    alike = (band for band in BANDS if all(getattr(band, name) == getattr(trial, name) for name in names))
+    return next((band for band in alike if band.batches[0] <= trial.global_batch_size <= band.batches[1]), None)
+
+
+def _find_gap(wall_seconds: float, explained_seconds: float) -> tuple[InvalidReason, str] | None:
+    gap = wall_seconds - explained_seconds
+    if abs(gap) <= MAX_GAP * wall_seconds:
+        return None
+    return InvalidReason.LEDGER_GAP, f"{gap:.2f} s of {wall_seconds:.2f} s wall time belong to no phase (limit 1 %)"
 
 
 def _planned_checksum(trial: Trial) -> int:

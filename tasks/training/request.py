@@ -1,5 +1,6 @@
 """The two JSON documents between a trial's parent and its training processes."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -9,7 +10,7 @@ from pydantic import TypeAdapter
 from tasks.domain.outcome import Epoch, GradientProbe, InvalidReason, StepWindow
 from tasks.domain.trial import Trial
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Both documents carry it; a parent reads its own version and the one before."""
 
 Document = TypeVar("Document", "WorkerRequest", "WorkerOutcome", "WorkerError")
@@ -32,6 +33,8 @@ class WorkerRequest:
     """The process that must outlive this one."""
     launched_at: float
     """Reading of the system-wide monotonic clock at launch, in seconds."""
+    interpreter: str = sys.executable
+    """Python that was asked to run this."""
     protocol_version: int = PROTOCOL_VERSION
 
 
@@ -60,6 +63,10 @@ class WorkerOutcome:
     """SHA-256 of the final weights of each replica here."""
     max_resident_bytes: int
     peak_device_memory_bytes: int | None
+    reduction_seconds: float | None = None
+    """Of one reduction alone, timed after the training; null with one replica."""
+    slowdown: float | None = None
+    """Share by which every window was slowed on purpose; null in every honest trial."""
     versions: dict[str, str]
     protocol_version: int = PROTOCOL_VERSION
 

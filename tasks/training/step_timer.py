@@ -39,6 +39,11 @@ class StepTimer:
         self._since = now
 
     @property
+    def window_seconds(self) -> float:
+        """Seconds since the last window ended."""
+        return self._clock() - self._since
+
+    @property
     def epoch_seconds(self) -> float:
         """Seconds from the epoch's begin to the end of its latest window."""
         return self._since - self._epoch_began

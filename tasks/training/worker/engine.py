@@ -1,5 +1,6 @@
 """What every loop offers, and the parts that all of them share."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -13,6 +14,9 @@ from tasks.training.worker.optimizer import Gradient
 
 EVALUATION_BATCH_SIZE = 1000
 """Test examples that all replicas evaluate at a time."""
+
+NUM_REDUCTIONS = 64
+"""Reductions whose mean time is taken after the training."""
 
 OnWindow = Callable[[int, float, float], None]
 """Called when steps have been read back: how many since the last call, their sums of loss and of correct answers."""
@@ -37,8 +41,28 @@ class Engine(Protocol):
     def take_seen(self) -> tuple[int, int]:
         """Examples and order checksum (modulo 2^64) of this process's replicas since the last call."""
 
+    def reduce(self) -> tf.Tensor:
+        """One reduction as the training step makes it, of vectors as large as the gradients; a scalar of its result."""
+
     def local_weights(self) -> list[NDArray[Any]]:
         """The weight vector of each replica of this process."""
+
+
+def time_reduction(reduce: Callable[[], tf.Tensor]) -> float:
+    """Mean seconds of one of `NUM_REDUCTIONS` reductions, one after another with nothing between them."""
+
+    def repeat(count: tf.Tensor) -> tf.Tensor:
+        def once(i: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return i + 1, total + tf.cast(reduce(), tf.float64)
+
+        start = (tf.constant(0), tf.constant(0.0, tf.float64))
+        return tf.while_loop(lambda i, _: i < count, once, start, parallel_iterations=1)[1]
+
+    run = tf.function(repeat, autograph=False)
+    run(tf.constant(1)).numpy()  # traces and compiles, and lets the replicas meet
+    began = time.perf_counter()
+    run(tf.constant(NUM_REDUCTIONS)).numpy()
+    return (time.perf_counter() - began) / NUM_REDUCTIONS
 
 
 class SeenExamples:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tasks.domain.trial import Trial
 from tasks.training.worker.engine import Evaluation, OnWindow, SeenExamples, cross_entropy_sum, num_correct, share
 from tasks.training.worker.examples import Examples, Order
-from tasks.training.worker.models import Network, initial_weights
+from tasks.training.worker.models import Network
 from tasks.training.worker.optimizer import BETA_1, BETA_2, EPSILON, Gradient
 
 
@@ -25,7 +25,7 @@ class FusedEngine:
         self, trial: Trial, strategy: tf.distribute.Strategy, network: Network, train: Examples, test: Examples
     ) -> None:
         self._trial, self._strategy, self._network, self._train = trial, strategy, network, train
-        start = initial_weights(network)
+        start = network.flat_weights().numpy()
         self._num_parameters = len(start)
         with strategy.scope():
             self._weights = tf.Variable(start, name="weights")
@@ -54,6 +54,12 @@ class FusedEngine:
         for start in range(0, self._trial.steps_per_epoch, length):
             stop = min(start + length, self._trial.steps_per_epoch)
             on_window(stop - start, *self._call(ids, start, stop, self._trial.learning_rate))
+
+    def reduce(self) -> tf.Tensor:
+        """See `Engine.reduce`."""
+        vectors = self._strategy.run(lambda: tf.convert_to_tensor(self._first_moment))
+        reduced = self._strategy.extended.reduce_to(tf.distribute.ReduceOp.SUM, vectors, self._weights)
+        return self._strategy.experimental_local_results(reduced)[0][0]
 
     def local_weights(self) -> list[NDArray[Any]]:
         """See `Engine.local_weights`."""

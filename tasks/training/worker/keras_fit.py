@@ -11,7 +11,7 @@ from tasks.domain.trial import Trial
 from tasks.training.worker.engine import Evaluation, OnWindow, SeenExamples
 from tasks.training.worker.examples import Examples, Order, Pipeline, steps_of
 from tasks.training.worker.models import Network
-from tasks.training.worker.optimizer import Gradient, local_vectors, make_adam, probing
+from tasks.training.worker.optimizer import Gradient, local_vectors, make_adam, probing, reduce_moments
 
 
 class KerasFitEngine:
@@ -58,6 +58,10 @@ class KerasFitEngine:
     def train_epoch(self, order: Order, on_window: OnWindow) -> None:
         """See `Engine.train_epoch`; the whole epoch is one window, because `fit` reads nothing back before."""
         on_window(self._trial.steps_per_epoch, *self._fit(order))
+
+    def reduce(self) -> tf.Tensor:
+        """See `Engine.reduce`."""
+        return reduce_moments(self._model.optimizer, self._strategy)
 
     def local_weights(self) -> list[NDArray[Any]]:
         """See `Engine.local_weights`."""

@@ -46,6 +46,14 @@ def probing(
         adam.learning_rate = rate
 
 
+def reduce_moments(optimizer: keras.optimizers.Optimizer, strategy: tf.distribute.Strategy) -> tf.Tensor:
+    """Add up Adam's first moments over the replicas, as Keras adds up gradients; a scalar of the result."""
+    moments = [moment.value for moment in getattr(optimizer, "inner_optimizer", optimizer)._momentums]
+    vectors = strategy.run(lambda: [tf.convert_to_tensor(moment) for moment in moments])
+    summed = strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, list(zip(vectors, moments, strict=True)))
+    return tf.add_n([tf.reshape(strategy.experimental_local_results(vector)[0], [-1])[0] for vector in summed])
+
+
 def local_vectors(variables: list[keras.Variable], strategy: tf.distribute.Strategy) -> list[NDArray[Any]]:
     """The variables of each replica of this process as one vector."""
     parts = [strategy.experimental_local_results(variable.value) for variable in variables]

@@ -10,7 +10,7 @@ from tasks.domain.trial import Trial
 from tasks.training.worker.engine import Evaluation, OnWindow, SeenExamples, cross_entropy_sum, num_correct
 from tasks.training.worker.examples import Examples, Order, Pipeline, steps_of
 from tasks.training.worker.models import Network
-from tasks.training.worker.optimizer import Gradient, local_vectors, make_adam, probing
+from tasks.training.worker.optimizer import Gradient, local_vectors, make_adam, probing, reduce_moments
 
 
 class StepEngine:
@@ -43,6 +43,10 @@ class StepEngine:
         """See `Engine.train_epoch`."""
         for loss_sum, correct in self._train(order):
             on_window(1, loss_sum, correct)
+
+    def reduce(self) -> tf.Tensor:
+        """See `Engine.reduce`."""
+        return reduce_moments(self._optimizer, self._strategy)
 
     def local_weights(self) -> list[NDArray[Any]]:
         """See `Engine.local_weights`."""

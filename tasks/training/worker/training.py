@@ -2,10 +2,13 @@
 
 import hashlib
 import math
+import os
 import platform
 import resource
 import sys
+import time
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 
 import keras
@@ -19,7 +22,7 @@ from tasks.training.ledger import PhaseLedger
 from tasks.training.order import example_order
 from tasks.training.request import WorkerOutcome, WorkerRequest
 from tasks.training.step_timer import StepTimer
-from tasks.training.worker.engine import Engine
+from tasks.training.worker.engine import Engine, time_reduction
 from tasks.training.worker.loops import make_engine
 from tasks.training.worker.strategies import configure_runtime, make_strategy, peak_device_memory_bytes
 
@@ -62,6 +65,7 @@ def run_worker(
     try:
         gradients = tuple(_probe(engine, trial, lambda: ledger.enter(Phase.WARMUP)))
         engine.take_seen()
+        ledger.leave()
         for number in range(1, trial.num_epochs + 1):
             epoch, epoch_checksum = _run_epoch(engine, trial, number, timer, ledger)
             epochs.append(epoch)
@@ -72,6 +76,7 @@ def run_worker(
         say(message)
 
     ledger.enter(Phase.TEARDOWN)
+    reduction_seconds = None if reason or trial.num_replicas == 1 else time_reduction(engine.reduce)
     return WorkerOutcome(
         rank=request.rank,
         num_replicas_in_sync=strategy.num_replicas_in_sync,
@@ -88,7 +93,10 @@ def run_worker(
         weights_digests=tuple(hashlib.sha256(weights.tobytes()).hexdigest() for weights in engine.local_weights()),
         max_resident_bytes=_max_resident_bytes(),
         peak_device_memory_bytes=peak_device_memory_bytes(trial),
+        reduction_seconds=reduction_seconds,
+        slowdown=slowdown() or None,
         versions={
+            "stratbench": metadata.version("stratbench"),
             "python": platform.python_version(),
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
@@ -105,7 +113,8 @@ def _probe(engine: Engine, trial: Trial, on_compiled: Callable[[], object]) -> I
     for number, (loss_sum, gradient) in enumerate(engine.probe(order, steps)):
         if number == len(steps):
             raise BrokenCheckError(
-                InvalidReason.EXAMPLES_NOT_CONSERVED, f"the loop makes more than {len(steps)} steps of {len(steps)}"
+                InvalidReason.EXAMPLES_NOT_CONSERVED,
+                f"before training, the loop makes more than the {len(steps)} steps that it is given",
             )
         step = steps[number]
         if vectors is None:
@@ -134,6 +143,8 @@ def _run_epoch(engine: Engine, trial: Trial, number: int, timer: StepTimer, ledg
     def on_window(num_steps: int, *window_sums: float) -> None:
         nonlocal sums, done
         steps = range(done + 1, done + num_steps + 1)
+        if share := slowdown():
+            time.sleep(share * timer.window_seconds)
         timer.record(
             first_step=steps[0], num_steps=num_steps, num_examples=sum(trial.examples_of(step) for step in steps)
         )
@@ -145,11 +156,12 @@ def _run_epoch(engine: Engine, trial: Trial, number: int, timer: StepTimer, ledg
         sums, done = sums + window_sums, steps[-1]
 
     engine.train_epoch(example_order(trial.seed, number, trial.num_train_examples), on_window)
+    ledger.leave()
     train_loss, train_accuracy = sums / trial.num_train_examples
 
     began = ledger.enter(Phase.EVALUATION)
     test_loss, test_accuracy = engine.evaluate()
-    ended = ledger.enter(Phase.TEARDOWN)
+    ended = ledger.leave()
     num_seen, checksum = engine.take_seen()
     epoch = Epoch(
         epoch=number,
@@ -162,6 +174,11 @@ def _run_epoch(engine: Engine, trial: Trial, number: int, timer: StepTimer, ledg
         test_accuracy=test_accuracy if math.isfinite(test_accuracy) else None,
     )
     return epoch, checksum
+
+
+def slowdown() -> float:
+    """Share by which every window is slowed on purpose: `STRATBENCH_SLOWDOWN`, for tests of the whole product."""
+    return float(os.environ.get("STRATBENCH_SLOWDOWN", "0"))
 
 
 def _describe(epoch: Epoch, num_epochs: int) -> str:

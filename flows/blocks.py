@@ -1,0 +1,71 @@
+"""Blocks: what a run does next, and what it may expect of that."""
+
+import time
+from dataclasses import dataclass, replace
+
+from flows.opening import OpenRun
+from tasks.analysis.analysis import Analysis, analyze
+from tasks.domain.trial import Trial
+from tasks.planning.planner import Recorded, forecast, next_trials
+from tasks.planning.stopping import Finished
+from tasks.results.run import End
+from tasks.results.store import Tables
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A run between two blocks."""
+
+    analysis: Analysis
+    tables: Tables
+    trials: tuple[Trial, ...]
+    """What to run now; empty where the run has come to its end."""
+    message: str
+    """What was decided, and the precision that was bought or is expected, for people."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing is left to run."""
+        return not self.trials
+
+
+def review(opened: OpenRun) -> Review:
+    """Look at the records and decide what is next; a run that has come to its end is marked so on disk."""
+    run, tables = opened.folder.describe(), opened.folder.read()
+    analysis = analyze(run, tables)
+    recorded = Recorded(
+        keys=opened.folder.finished_keys(),
+        half_width=analysis.half_width,
+        seconds_left=None if opened.deadline is None else opened.deadline - time.monotonic(),
+        examples_per_second=analysis.rates,
+    )
+    step = next_trials(run.sweep, opened.device, opened.data, recorded)
+    if isinstance(step, Finished):
+        ended = replace(run, end=End(reason=step.reason, num_blocks=analysis.num_begun_blocks))
+        opened.folder.update(ended)
+        return Review(analyze(ended, tables), tables, (), f"finished: {step.reason}. {_bought(analysis)}")
+    if run.end:
+        opened.folder.update(replace(run, end=None))
+    return Review(analysis, tables, step, f"block {step[0].block}: {len(step)} trials. {_expected(opened, recorded)}")
+
+
+def _bought(analysis: Analysis) -> str:
+    width = analysis.half_width
+    blocks = f"Bought: {analysis.num_blocks} blocks, {analysis.num_whole_blocks} of them whole"
+    if width is None:
+        return f"{blocks}, too few to know how precise they are"
+    return f"{blocks}: the widest pair is known to {width:.1%} (95 %, that pair alone)"
+
+
+def _expected(opened: OpenRun, recorded: Recorded) -> str:
+    """The forecast, once any throughput of this machine is known."""
+    if not recorded.examples_per_second:
+        return "What they cost is known after the first trial"
+    found = forecast(opened.run.sweep, opened.device, opened.data, recorded)
+    whole, short = (seconds / 60 for seconds in found.seconds)
+    text = f"Expected: {found.num_whole} whole blocks of about {whole:.1f} min"
+    text += f" and {found.num_short} short ones of about {short:.1f} min" if found.num_short else ""
+    text += f", {found.num_whole * whole + found.num_short * short:.0f} min in all"
+    if found.half_width is not None:
+        text += f"; the widest pair then known to about {found.half_width:.0%} if runs differ by 5 %"
+    return text

@@ -1,0 +1,179 @@
+"""Sessions: two runs point by point, described and not judged."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats  # type: ignore[import-untyped]
+
+from tasks.analysis.analysis import Analysis
+from tasks.analysis.points import Point
+from tasks.analysis.statistics import Floats, t_interval
+from tasks.domain.cell import Cell
+from tasks.domain.refusal import Refusal
+from tasks.domain.strategy import Strategy
+
+LEVEL = 0.95
+"""Of every interval here; each is taken alone."""
+MIN_BLOCKS = 3
+"""Fewer blocks on either side give a ratio and no interval."""
+
+Values = Sequence[object]
+"""Of one column, in one run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ratio:
+    """How many times as much, with the ends of its interval; null where there are too few blocks for one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Side:
+    """What one run says of a point."""
+
+    speedup: Ratio | None
+    """How many times as fast as the run's own one device in the same block, setting and batch size: the geometric mean;
+    null without such a block, for one device itself, and where the run declares no such pair."""
+    num_blocks: int
+    """Blocks behind `speedup`."""
+    seconds_per_epoch: float | None
+    """The median; null without a valid trial."""
+    num_trials: int
+    """Valid trials, behind `seconds_per_epoch`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionPoint:
+    """A cell that both runs have."""
+
+    cell: Cell
+    a: Side
+    b: Side
+    quotient: Ratio | None
+    """B's ratio to its one device / A's; its interval knows what varies inside a session only."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Sessions:
+    """Two runs of one workload on the same machines: two samples of these, of which no verdict can come."""
+
+    a: Analysis
+    b: Analysis
+    points: tuple[SessionPoint, ...]
+    """In the order of A's cells."""
+    only_a: tuple[Cell, ...]
+    only_b: tuple[Cell, ...]
+
+
+def compare_sessions(a: Analysis, b: Analysis) -> Sessions:
+    """B beside A; raises Refusal, by the column and both values, where the two are not of one workload and machine."""
+    _check_comparable(a, b)
+    ours, theirs = ({point.cell: point for point in analysis.points} for analysis in (a, b))
+    return Sessions(
+        a=a,
+        b=b,
+        points=tuple(_compare(cell, (a, ours[cell]), (b, theirs[cell])) for cell in ours if cell in theirs),
+        only_a=tuple(cell for cell in ours if cell not in theirs),
+        only_b=tuple(cell for cell in theirs if cell not in ours),
+    )
+
+
+def _compare(cell: Cell, a: tuple[Analysis, Point], b: tuple[Analysis, Point]) -> SessionPoint:
+    ours, theirs = (_differences(analysis, cell) for analysis, _ in (a, b))
+    return SessionPoint(cell=cell, a=_side(ours, a[1]), b=_side(theirs, b[1]), quotient=ratio_of_samples(theirs, ours))
+
+
+def _differences(analysis: Analysis, cell: Cell) -> Floats:
+    """ln of how many times as fast as one device, one a block; empty where there is no such pair."""
+    pair = None if cell.strategy is Strategy.ONE_DEVICE else analysis.pair_of(cell, Strategy.ONE_DEVICE)
+    return np.array(pair.comparison.differences if pair else (), dtype=np.float64)
+
+
+def _side(differences: Floats, point: Point) -> Side:
+    speedup = None
+    if len(differences):
+        _, low, high = t_interval(differences, LEVEL) or (None, None, None)
+        speedup = Ratio(value=math.exp(differences.mean()), low=low, high=high)
+    return Side(
+        speedup=speedup,
+        num_blocks=len(differences),
+        seconds_per_epoch=point.median("seconds_per_epoch"),
+        num_trials=point.n,
+    )
+
+
+def ratio_of_samples(own: Floats, other: Floats) -> Ratio | None:
+    """exp of the difference of two independent samples' means, with the interval of Welch's t; None if one is empty.
+
+    Welch, The generalization of 'Student's' problem when several different population variances are involved,
+    Biometrika 34 (1947): the variances may differ, and so may the numbers of blocks.
+    """
+    if not len(own) or not len(other):
+        return None
+    mean = float(own.mean() - other.mean())
+    if min(len(own), len(other)) < MIN_BLOCKS:
+        return Ratio(value=math.exp(mean))
+    squares = [float(values.var(ddof=1)) / len(values) for values in (own, other)]
+    variance, half = sum(squares), 0.0
+    if variance:  # otherwise the degrees of freedom are 0 / 0, and the interval is a point
+        freedom = variance**2 / sum(s**2 / (len(v) - 1) for s, v in zip(squares, (own, other), strict=True))
+        half = float(stats.t.isf((1 - LEVEL) / 2, freedom)) * math.sqrt(variance)
+    return Ratio(value=math.exp(mean), low=math.exp(mean - half), high=math.exp(mean + half))
+
+
+def _check_comparable(a: Analysis, b: Analysis) -> None:
+    if (a.run.run_name, a.run.created_at) == (b.run.run_name, b.run.created_at):
+        raise Refusal(f"A and B are one run, run_name={a.run.run_name}; name two runs")
+    if a.slowdowns or b.slowdowns:
+        raise _refusal("slowdown", a.slowdowns, b.slowdowns, "in which no trial was slowed on purpose")
+    others = _facts(b)
+    for column, value in _facts(a).items():
+        if value != others[column]:
+            raise _refusal(column, value, others[column], "in which it is the same")
+    others = _axes(b)
+    for column, values in _axes(a).items():
+        if not set(values) & set(others[column]):
+            raise _refusal(column, values, others[column], "with a common point")
+
+
+def _refusal(column: str, a: Values, b: Values, wanted: str) -> Refusal:
+    ours, theirs = (", ".join(map(str, dict.fromkeys(values))) or "none" for values in (a, b))
+    return Refusal(f"{column} is {ours} in A and {theirs} in B; only runs {wanted} are set side by side")
+
+
+def _facts(analysis: Analysis) -> dict[str, Values]:
+    """What must be the same for seconds and ratios to be of the same thing, by column."""
+    run, sweep, is_gpu = analysis.run, analysis.run.sweep, analysis.run.device.is_gpu
+    return {
+        "schema_version": [run.schema_version],
+        "machine_fingerprint": sorted(
+            {machine.environment["machine_fingerprint"] for machine in analysis.machines}, key=str
+        ),
+        "dataset_digest": [run.dataset_digest],
+        "max_train_examples": ["all" if sweep.max_train_examples is None else sweep.max_train_examples],
+        "num_train_examples": [run.num_train_examples],
+        "model": [sweep.model],
+        "device": [run.device],
+        "cores_per_replica": [] if is_gpu else [sweep.cores_per_replica],
+        "num_replicas": [sweep.num_replicas],
+        "is_tf32_enabled": [sweep.is_tf32_enabled] if is_gpu else [],
+    }
+
+
+def _axes(analysis: Analysis) -> dict[str, Values]:
+    """The values of each column that tells the cells apart; the cells themselves last."""
+    cells = analysis.run.sweep.cells
+    of_setting = ("loop", "precision", "is_xla_enabled", "steps_per_call")
+    return {
+        **{column: [getattr(cell.setting, column) for cell in cells] for column in of_setting},
+        **{
+            column: [getattr(cell, column) for cell in cells]
+            for column in ("strategy", "reduction", "global_batch_size")
+        },
+        "cell": [cell.label for cell in cells],
+    }
