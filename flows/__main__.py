@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from flows import locations
 from flows.names import BENCHMARK_POOL, TRIAL_POOL
@@ -21,6 +21,10 @@ from tasks.domain.reduction import Reduction
 from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep, parse_choice
+
+if TYPE_CHECKING:
+    from tasks.results.run import Run
+    from tasks.results.store import Tables
 
 DEFAULTS = Sweep()
 
@@ -76,23 +80,36 @@ def _run(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from flows.direct import judge
     from tasks.analysis.analysis import analyze
-    from tasks.reporting.report import read_report, write_report
+    from tasks.reporting.report import write_report
+
+    run, tables, folder = _read(arguments.folder)
+    analysis = analyze(run, tables)
+    print(write_report(analysis, tables, arguments.output or folder))
+    return judge(analysis)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from tasks.analysis.analysis import analyze
+    from tasks.analysis.sessions import compare_sessions
+    from tasks.reporting.sessions import describe_sessions
+
+    a, b = (analyze(*_read(folder)[:2]) for folder in (arguments.a, arguments.b))
+    print(describe_sessions(compare_sessions(a, b), str(arguments.a), str(arguments.b)), end="")
+    return ExitCode.OK
+
+
+def _read(given: Path) -> tuple["Run", "Tables", Path]:
+    """A run, from its folder or from a report's, and the folder of its report."""
+    from tasks.reporting.report import read_report
     from tasks.results.store import RunFolder
 
-    given: Path = arguments.folder
-    inside = RunFolder(given / "run")
     if (folder := RunFolder(given)).exists():
-        run, tables = folder.describe(), folder.read()
-        output = arguments.output or locations.reports() / run.run_name
-    elif (given / "environment.json").exists() or not inside.exists():
-        run, tables = read_report(given)
-        output = arguments.output or given
-    else:
-        run, tables = inside.describe(), inside.read()
-        output = arguments.output or given
-    analysis = analyze(run, tables)
-    print(write_report(analysis, tables, output))
-    return judge(analysis)
+        run = folder.describe()
+        return run, folder.read(), locations.reports() / run.run_name
+    inside = RunFolder(given / "run")
+    if (given / "environment.json").exists() or not inside.exists():
+        return *read_report(given), given
+    return inside.describe(), inside.read(), given
 
 
 def _selfcheck(arguments: argparse.Namespace) -> int:
@@ -155,6 +172,10 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("folder", type=Path, help="a folder under runs/, or a report folder with its Parquet files")
     report.add_argument("--output", type=Path, help="folder of the report (default: reports/<run name>)")
     report.set_defaults(handler=_report)
+    compare = commands.add_parser("compare", help="describe two runs beside each other, without a verdict")
+    compare.add_argument("a", type=Path, metavar="A", help="a folder under runs/, or a report folder")
+    compare.add_argument("b", type=Path, metavar="B", help="the same")
+    compare.set_defaults(handler=_compare)
     up = commands.add_parser("up", help="start the local stack: Prefect server, pools, workers, deployments")
     up.add_argument("--ports", default="4200-4299", help="ports that the server may take (default: %(default)s)")
     up.add_argument("--pool", default=BENCHMARK_POOL, help="work pool of the benchmark (default: %(default)s)")
