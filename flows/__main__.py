@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from flows import locations
 from flows.names import BENCHMARK_POOL, TRIAL_POOL
 from tasks.domain.device import DeviceType
-from tasks.domain.exit_code import ExitCode
+from tasks.domain.exit_code import ExitCode, worst
 from tasks.domain.loop import Loop
 from tasks.domain.model import Model
 from tasks.domain.precision import Precision
@@ -113,9 +113,11 @@ def _read(given: Path) -> tuple["Run", "Tables", Path]:
 
 
 def _selfcheck(arguments: argparse.Namespace) -> int:
+    from flows.direct import check_real
     from tasks.selfcheck.selfcheck import main as check
 
-    return check(arguments.families, arguments.seed, arguments.json)
+    code = check(arguments.families, arguments.seed, arguments.json)
+    return worst([code, check_real(arguments.real_blocks)]) if arguments.real_blocks else code
 
 
 def _up(arguments: argparse.Namespace) -> int:
@@ -166,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     selfcheck = commands.add_parser("selfcheck", help="how often the statistics err, on synthetic trainers")
     selfcheck.add_argument("--families", type=int, default=2000, help="of each kind of noise (default: %(default)s)")
     selfcheck.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    selfcheck.add_argument("--real-blocks", type=int, default=0, help="blocks of real equal trials (default: none)")
     selfcheck.add_argument("--json", action="store_true", help="print the figures as JSON")
     selfcheck.set_defaults(handler=_selfcheck)
     report = commands.add_parser("report", help="rebuild a report from its results")

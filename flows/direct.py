@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from flows import locations
 from flows.blocks import review
 from flows.opening import OpenRun, open_run
 from tasks.analysis.analysis import Analysis, analyze
@@ -16,9 +18,12 @@ from tasks.analysis.statistics import MIN_VERDICT_BLOCKS, Verdict
 from tasks.data.preparation import prepare
 from tasks.domain.cell import Arm
 from tasks.domain.exit_code import ExitCode, worst
+from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.reporting.report import REPORT, write_report
 from tasks.results.record import summarize
+from tasks.results.store import RunFolder
+from tasks.selfcheck.selfcheck import judge_real
 from tasks.training.measurement import measure_trial
 
 
@@ -63,6 +68,26 @@ def run_sweep(sweep: Sweep, *, run_name: str, command: str, places: Places, may_
             code = ExitCode.INTERRUPTED
     console.print(f"report: {places.report / REPORT}", highlight=False, soft_wrap=True)
     return code
+
+
+def check_real(num_blocks: int) -> ExitCode:
+    """A real A/A: the same points in this environment under two names, interleaved; prints how often they differ."""
+    name = f"selfcheck-{datetime.now():%Y%m%d-%H%M%S}"
+    places = Places(locations.runs() / name, locations.reports() / name, locations.data_cache())
+    sweep = replace(REAL, min_blocks=num_blocks, max_blocks=num_blocks, versus=sys.executable)
+    run_sweep(sweep, run_name=name, command="stratbench selfcheck", places=places, may_continue=False)
+    folder = RunFolder(places.run)
+    pairs = analyze(folder.describe(), folder.read()).pairs
+    return judge_real(pair.comparison.differences for pair in pairs)
+
+
+REAL = Sweep(
+    strategies=(Strategy.ONE_DEVICE, Strategy.MIRRORED),
+    global_batch_sizes=(64,),
+    num_epochs=1,
+    max_train_examples=6000,
+)
+"""Seconds a trial: what the A/A trains."""
 
 
 def judge(analysis: Analysis) -> ExitCode:

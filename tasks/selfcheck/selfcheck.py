@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats  # type: ignore[import-untyped]
 
-from tasks.analysis.statistics import ALPHA, Verdict
+from tasks.analysis.statistics import ALPHA, MIN_VERDICT_BLOCKS, Verdict, judge_family
 from tasks.domain.exit_code import ExitCode
 from tasks.domain.refusal import Refusal
 from tasks.domain.sweep import Sweep
@@ -190,6 +190,34 @@ def main(num_families: int = NUM_FAMILIES, seed: int = 1, as_json: bool = False)
     else:
         print("\n".join([*_table(findings), "", *(failures or ["Every figure lies within its band."])]))
     return ExitCode.INVALID if failures else ExitCode.OK
+
+
+def count_real(pairs: Iterable[Sequence[float]]) -> tuple[int, int]:
+    """How many plain p values below 5 % equal real trials gave, and of how many comparisons.
+
+    `pairs` hold the ln ratios of one point under two names, block by block: every six blocks are one comparison.
+    """
+    groups = [
+        np.array(differences[first : first + MIN_VERDICT_BLOCKS])
+        for differences in pairs
+        for first in range(0, len(differences) - MIN_VERDICT_BLOCKS + 1, MIN_VERDICT_BLOCKS)
+    ]
+    found = [comparison for group in groups for comparison in judge_family([group])]
+    return sum((comparison.p_value or 0.0) < ALPHA for comparison in found), len(found)
+
+
+def judge_real(pairs: Iterable[Sequence[float]]) -> ExitCode:
+    """Print what equal real trials gave; INVALID where that is all but impossible for a rule of 5 %."""
+    num_significant, num_comparisons = count_real(pairs)
+    if not num_comparisons:
+        print(f"A/A: no comparison; {MIN_VERDICT_BLOCKS} blocks with both trials valid are needed")
+        return ExitCode.INCONCLUSIVE
+    found = check_real(num_significant, num_comparisons)
+    print(
+        f"A/A: {num_significant} of {num_comparisons} comparisons of {MIN_VERDICT_BLOCKS} blocks have p < 5 %: "
+        f"{found.share:.1%} (exact 95 % interval {found.low:.1%} to {found.high:.1%}), p = {found.p_value:.2g}"
+    )
+    return ExitCode.OK if found.is_passed else ExitCode.INVALID
 
 
 def _figures(seconds: NDArray[np.float64], sweep: Sweep) -> Iterator[tuple[Figure, NDArray[np.float64]]]:

@@ -15,7 +15,7 @@ from tasks.domain.refusal import Refusal
 from tasks.domain.sweep import Sweep
 from tasks.planning.stopping import Finished
 from tasks.selfcheck import simulation
-from tasks.selfcheck.selfcheck import BANDS, Figure, Finding, check_real, main, measure
+from tasks.selfcheck.selfcheck import BANDS, Figure, Finding, check_real, count_real, judge_real, main, measure
 from tasks.selfcheck.simulation import MIRRORED, Noise, declared_differences, run_families, simulate_seconds, slowed
 
 FALSE_CALLS = {Figure.FAMILY}
@@ -206,3 +206,13 @@ def test_equal_real_trials(counts: tuple[int, int], low: float, high: float, p_v
 def test_counts_that_make_no_sense_are_refused(counts: tuple[int, int]) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         check_real(*counts)
+
+
+def test_every_six_blocks_of_equal_real_trials_are_one_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    equal = [0.01, -0.01, 0.02, -0.02, 0.01, -0.01]
+    apart = [0.20, 0.21, 0.19, 0.20, 0.22, 0.18]
+    assert count_real([[*equal, *apart, 0.5], equal, equal[:5]]) == (1, 3)
+    assert judge_real([[*equal, *equal]]) is ExitCode.OK
+    assert judge_real([apart * 4]) is ExitCode.INVALID
+    assert judge_real([equal[:5]]) is ExitCode.INCONCLUSIVE
+    assert "A/A: 0 of 2 comparisons of 6 blocks have p < 5 %: 0.0% (exact 95 % interval" in capsys.readouterr().out
