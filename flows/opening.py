@@ -12,7 +12,7 @@ from tasks.data.preparation import examine
 from tasks.domain.dataset import PreparedDataset
 from tasks.domain.device import DeviceType
 from tasks.domain.refusal import Refusal
-from tasks.domain.sweep import Sweep
+from tasks.domain.sweep import STOPPING, Sweep
 from tasks.results.environment import find_devices
 from tasks.results.error import ResultsError
 from tasks.results.run import Run, check_run_name
@@ -83,14 +83,17 @@ def check_interpreter(path: str) -> None:
 
 
 def _continued(folder: RunFolder, wanted: Run) -> Run:
-    """The description on disk; raises ResultsError where it is another sweep or other data."""
+    """The description on disk with the wanted end; raises ResultsError where it is another sweep or other data."""
     found = folder.describe()
     pairs = [(name, getattr(found, name), getattr(wanted, name)) for name in ("device", "dataset_digest")]
     pairs += [
         (field.name, getattr(found.sweep, field.name), getattr(wanted.sweep, field.name))
         for field in dataclasses.fields(Sweep)
+        if field.name not in STOPPING
     ]
     different = [f"{name} was {json.dumps(old)}, now {json.dumps(new)}" for name, old, new in pairs if old != new]
     if different:
         raise ResultsError(f"{folder.path} holds another run: {'; '.join(different)}; choose another name or folder")
-    return found
+    continued = dataclasses.replace(found, sweep=wanted.sweep)
+    folder.update(continued)
+    return continued

@@ -40,6 +40,9 @@ AXES = {
 }
 """The fields that span the grid, with what they may name."""
 
+STOPPING = ("min_blocks", "max_blocks", "half_width", "num_whole_blocks", "budget_minutes")
+"""The fields that say when a run ends: it may be continued under others."""
+
 LARGEST_SEED = 2**31
 SHARES = {"half_width": "; use .05 for 5 %", "learning_rate": "", "target_accuracy": "; use .985 for 98.5 %"}
 """Fields between 0 and 1, with what to say to who forgets it."""
