@@ -72,8 +72,11 @@ class Analysis:
 
     @property
     def half_width(self) -> float | None:
-        """Half-width of the widest declared pair's plain 95 % interval, as a share; null while a pair has none."""
-        return widest_half_width([np.array(pair.comparison.differences) for pair in self.pairs])
+        """Half-width of the widest declared pair's plain 95 % interval, as a share; null while a pair has none.
+
+        A pair without any common block is left out: where a strategy always fails, more blocks do not help.
+        """
+        return widest_half_width([np.array(pair.comparison.differences) for pair in self.pairs if pair.comparison.n])
 
     @property
     def setting(self) -> Setting:

@@ -75,7 +75,7 @@ def build_accuracy_pairs(sweep: Sweep, frames: Frames) -> tuple[AccuracyPair, ..
 def _accuracy_pair(sweep: Sweep, frames: Frames, strategy: Strategy, against: Strategy) -> AccuracyPair:
     cells = list(zip(default_cells(sweep, strategy), default_cells(sweep, against), strict=True))
     by_batch = {cell.global_batch_size: accuracy_differences(frames, cell, other) for cell, other in cells}
-    differences = pd.DataFrame(by_batch).mean(axis=1).dropna()
+    differences = pd.DataFrame(by_batch).dropna().mean(axis=1)
     return AccuracyPair(
         strategy=strategy,
         against=against,

@@ -37,15 +37,15 @@ def next_block(
     """
     if num_blocks >= sweep.max_blocks:
         return Finished(f"{num_blocks} blocks are recorded, the most that were asked for")
-    is_known = half_width is not None and half_width <= sweep.half_width
     is_whole = sweep.num_whole_blocks is None or num_whole < sweep.num_whole_blocks
+    if clock and num_blocks and sweep.num_whole_blocks is not None:
+        behind = max(0, sweep.min_blocks - num_blocks - 1) * clock.short_block
+        is_whole = is_whole and clock.whole_block + behind <= clock.left
+    is_known = half_width is not None and half_width <= sweep.half_width
     if num_blocks >= sweep.min_blocks and is_known and (sweep.num_whole_blocks is None or not is_whole):
         return Finished(f"the widest pair is known to {half_width:.1%}, {sweep.half_width:.1%} were wanted")
     if clock is None or num_blocks == 0:
         return is_whole
-    behind = max(0, sweep.min_blocks - num_blocks - 1) * clock.short_block
-    if sweep.num_whole_blocks is not None and clock.whole_block + behind > clock.left:
-        is_whole = False
     if (clock.whole_block if is_whole else clock.short_block) > clock.left:
         return Finished(f"the time budget is used up after {num_blocks} blocks")
     return is_whole

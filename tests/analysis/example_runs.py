@@ -1,16 +1,18 @@
 """Small runs on disk, made through the product's own records: no training, no clock, no chance."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import product
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.analysis.analysis import Analysis, analyze
-from tasks.domain.cell import Cell, Setting
+from tasks.domain.cell import Arm, Cell, Setting
+from tasks.domain.dataset import PreparedDataset
 from tasks.domain.device import DeviceType
 from tasks.domain.loop import Loop
 from tasks.domain.outcome import (
@@ -27,10 +29,11 @@ from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role, Trial
+from tasks.planning.planner import plan_block
 from tasks.results import schema
 from tasks.results.environment import Environment
 from tasks.results.record import Record, build_record
-from tasks.results.run import Run
+from tasks.results.run import End, Run
 from tasks.results.store import RunFolder, Tables
 
 Outcome = TrialResult | TrialFailure | None
@@ -39,6 +42,7 @@ Outcome = TrialResult | TrialFailure | None
 ONE, MIRRORED, WORKERS = Strategy.ONE_DEVICE, Strategy.MIRRORED, Strategy.MULTI_WORKER_MIRRORED
 
 SECONDS = {
+    (ONE, 32): 64.0,
     (ONE, 64): 61.0,
     (ONE, 128): 59.0,
     (ONE, 256): 58.0,
@@ -49,14 +53,16 @@ SECONDS = {
     (WORKERS, 128): 38.0,
     (WORKERS, 256): 34.0,
 }
-"""Training seconds of the example's points."""
+"""Seconds that 5 epochs of the example's points take."""
+REFERENCE_FACTOR = 0.75
+"""How many times as long a training takes on one device of two cores."""
 
 LOOP_FACTORS = {Loop.FUSED: 1.0, Loop.STEP: 1.25, Loop.KERAS_FIT: 2.0}
 """How many times as long a training takes under a loop."""
 WINDOW_STEPS = 256
 """Steps of a window, however many the setting asks for: few rows, quick tests."""
 
-FIRST_ACCURACY = {64: 0.978, 128: 0.9735, 256: 0.965}
+FIRST_ACCURACY = {32: 0.9795, 64: 0.978, 128: 0.9735, 256: 0.965}
 """Test accuracy after epoch 1, by batch size."""
 
 ENVIRONMENT = Environment(
@@ -75,9 +81,14 @@ ENVIRONMENT = Environment(
 STARTED = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 
 
+def grid(num_blocks: int = 1, **fields: Any) -> Sweep:
+    """A sweep of exactly so many blocks, all of them whole ones unless `fields` say otherwise."""
+    return Sweep(**({"min_blocks": num_blocks, "max_blocks": num_blocks, "num_whole_blocks": None} | fields))
+
+
 def make_run(sweep: Sweep | None = None, **changes: object) -> Run:
-    """A run's description; `changes` replace its fields."""
-    sweep = sweep or Sweep()
+    """A run that came to its end after all its blocks; `changes` replace its fields, `end=None` lets it go on."""
+    sweep = sweep or grid()
     fields: dict[str, object] = {
         "run_name": "full-2026-11-22",
         "command": "stratbench run --seed 1",
@@ -88,7 +99,9 @@ def make_run(sweep: Sweep | None = None, **changes: object) -> Run:
         "num_train_examples": min(sweep.max_train_examples or 60_000, 60_000),
         "num_test_examples": 10_000,
         "num_classes": 10,
-        "num_planned_trials": len(sweep.cells) * sweep.num_blocks,
+        "end": End(
+            reason=f"{sweep.max_blocks} blocks are recorded, the most that were asked for", num_blocks=sweep.max_blocks
+        ),
     }
     return Run(**(fields | changes))  # type: ignore[arg-type]
 
@@ -100,32 +113,30 @@ def cell_of(strategy: Strategy, batch: int, setting: Setting | None = None) -> C
 
 
 def plan_trial(run: Run, cell: Cell, block: int = 1, role: Role = Role.MEASURED) -> Trial:
-    """One trial of the run's grid."""
-    replicas, setting = run.sweep.replicas_of(cell.strategy), cell.setting
-    num_workers = replicas if cell.strategy is WORKERS else 1
-    return Trial(
-        strategy=cell.strategy,
-        reduction=cell.reduction,
-        global_batch_size=cell.global_batch_size,
-        num_workers=num_workers,
-        replicas_per_worker=replicas // num_workers,
-        device=run.device,
-        cores_per_replica=run.sweep.cores_per_replica if run.device is DeviceType.CPU_SLICE else None,
-        dataset=run.sweep.dataset,
-        dataset_digest=run.dataset_digest,
+    """One trial of a block, as the product plans it."""
+    return next(trial for trial in _block(run, block) if (trial.cell, trial.role) == (cell, role))
+
+
+def plan(run: Run) -> list[Trial]:
+    """Everything that the run's blocks train, but the discarded trials; of one that goes on, its first `min_blocks`."""
+    num_blocks = run.end.num_blocks if run.end else run.sweep.min_blocks
+    return [trial for block in range(1, num_blocks + 1) for trial in _block(run, block)[1:]]
+
+
+@cache
+def _block(run: Run, block: int) -> tuple[Trial, ...]:
+    """A block as the product plans it, the discarded trial first; the sweep's first blocks are whole."""
+    data = PreparedDataset(
+        source=run.sweep.dataset,
+        digest=run.dataset_digest,
+        directory="/nowhere",
         num_train_examples=run.num_train_examples,
-        num_epochs=run.sweep.num_epochs,
-        learning_rate=run.sweep.learning_rate,
-        seed=run.sweep.seed + block - 1,
-        block=block,
-        role=role,
-        loop=setting.loop,
-        precision=setting.precision,
-        is_xla_enabled=setting.is_xla_enabled,
-        steps_per_call=setting.steps_per_call,
-        micro_batch_size=32,
-        timeout_seconds=run.sweep.trial_timeout_seconds,
+        num_test_examples=run.num_test_examples,
+        image_shape=(28, 28, 1),
+        num_classes=run.num_classes,
     )
+    num_whole = run.sweep.num_whole_blocks
+    return plan_block(run.sweep, run.device, data, block, num_whole is None or block <= num_whole)
 
 
 def make_result(
@@ -138,11 +149,14 @@ def make_result(
 ) -> TrialResult:
     """A training whose epochs take equal shares of `seconds`; its windows too, but for `window_noise`.
 
-    Its gradients are those of its seed and batch size, but for the relative error `gradient_error`.
+    One of fewer epochs than there are `accuracies` takes its share of them. Its gradients are those of its seed and
+    batch size, but for the relative error `gradient_error`.
     """
     accuracies = accuracies or (0.97,) * trial.num_epochs
     chance = random.Random(trial.key)
     epoch_seconds = seconds / len(accuracies)
+    accuracies = accuracies[: trial.num_epochs]
+    seconds = epoch_seconds * len(accuracies)
     phases = {Phase.PROCESS_START: 0.1, Phase.IMPORT: 2.5, Phase.RUNTIME: 0.4, Phase.DATA: 0.3, Phase.MODEL: 0.1}
     phases |= {Phase.COMPILE: 1.5, Phase.WARMUP: 0.9, Phase.TRAINING: seconds, Phase.EVALUATION: 3.0}
     phases |= {Phase.TEARDOWN: 0.6}
@@ -177,7 +191,14 @@ def make_result(
         weights_digest="e" * 64,
         max_resident_bytes=800 * 2**20 * trial.num_workers,
         peak_device_memory_bytes=None,
-        versions={"python": "3.11.9", "tensorflow": "2.21.0", "keras": "3.15.0", "numpy": "2.4.6"},
+        reduction_seconds=None if trial.num_replicas == 1 else 0.0009,
+        versions={
+            "stratbench": "0.1.0",
+            "python": "3.11.9",
+            "tensorflow": "2.21.0",
+            "keras": "3.15.0",
+            "numpy": "2.4.6",
+        },
     )
 
 
@@ -208,37 +229,55 @@ def make_failure(trial: Trial, message: str = "rank 1 was ended by SIGKILL") -> 
 
 
 def realistic(trial: Trial) -> TrialResult:
-    """A training as on two cores: `SECONDS` with some noise, accuracy by seed and, a little, by strategy."""
-    chance = random.Random(f"{trial.strategy}:{trial.global_batch_size}:{trial.block}")
+    """A training as on two cores: `SECONDS` by epoch with some noise, accuracy by seed and, a little, by strategy."""
+    is_plain = trial.role is Role.MEASURED and trial.arm is Arm.HERE
+    name = trial.strategy if is_plain else f"{trial.strategy} {trial.role} {trial.arm}"
+    chance = random.Random(f"{name}:{trial.global_batch_size}:{trial.block}")
     seed = random.Random(f"{trial.global_batch_size}:{trial.block}")
     seconds = SECONDS[trial.strategy, trial.global_batch_size] * trial.num_train_examples / 60_000
+    seconds *= trial.num_epochs / 5 * (REFERENCE_FACTOR if trial.role is Role.REFERENCE else 1)
     first = FIRST_ACCURACY[trial.global_batch_size] + seed.uniform(-0.001, 0.001) + chance.uniform(-0.0005, 0.0005)
     final = 0.9895 + seed.uniform(-0.0012, 0.0012) + chance.uniform(-0.0004, 0.0004)
-    accuracies = tuple(round(final - (final - first) * 0.5**epoch, 4) for epoch in range(trial.num_epochs - 1))
+    accuracies = [round(final - (final - first) * 0.5**epoch, 4) for epoch in range(trial.num_epochs)]
+    if trial.num_epochs > 1:
+        accuracies[-1] = round(final, 4)
     seconds *= LOOP_FACTORS[trial.loop] * chance.uniform(0.97, 1.03)
-    return make_result(trial, seconds, (*accuracies, round(final, 4)), window_noise=0.04)
+    return make_result(trial, seconds, tuple(accuracies), window_noise=0.04)
 
 
-def plan(run: Run) -> list[Trial]:
-    """The run's grid, block by block."""
-    grid = product(range(1, run.sweep.num_blocks + 1), run.sweep.cells)
-    return [plan_trial(run, cell, block) for block, cell in grid]
+def measured_only(outcome_of: Callable[[Trial], Outcome]) -> Callable[[Trial], Outcome]:
+    """`outcome_of` for the measured trials, realistic ones for those that others are set against."""
+    return lambda trial: outcome_of(trial) if trial.role is Role.MEASURED else realistic(trial)
 
 
-def record_of(run: Run, outcome: TrialResult | TrialFailure, number: int = 0) -> Record:
+def usage_of(trial: Trial) -> dict[str, object]:
+    """What was sampled while the trial ran: a machine of its own, the less busy the more replicas wait."""
+    busy = {ONE: 0.98, MIRRORED: 0.95, WORKERS: 0.9}[trial.strategy]
+    return {
+        "cpu_utilisation": busy - 0.001 * (trial.block % 3),
+        "foreign_cores": 0.03,
+        "contention": 0.01,
+        "steal_share": 0.0,
+        "load_average": 1.2,
+        "max_memory_used_bytes": 3 * 2**30,
+    }
+
+
+def record_of(run: Run, outcome: TrialResult | TrialFailure, number: int = 0, **changes: Any) -> Record:
     """One trial's record, as of the example's machine; `number` minutes after the run's begin."""
-    return build_record(
-        outcome,
-        run_name=run.run_name,
-        environment=ENVIRONMENT,
-        python_version="3.11.9",
-        started_at=STARTED + timedelta(minutes=number),
-        queue_seconds=None,
-    )
+    fields: dict[str, Any] = {
+        "run_name": run.run_name,
+        "environment": ENVIRONMENT,
+        "python_version": "3.11.9",
+        "started_at": STARTED + timedelta(minutes=number),
+        "queue_seconds": None,
+        "usage": usage_of(outcome.trial),
+    }
+    return build_record(outcome, **(fields | changes))
 
 
 def fill(folder: Path, run: Run, outcome_of: Callable[[Trial], Outcome] = realistic) -> RunFolder:
-    """The run on disk with one record for every trial of its grid that has an outcome."""
+    """The run on disk with one record for every trial of its blocks that has an outcome."""
     results = RunFolder(folder)
     results.create(run)
     for number, trial in enumerate(plan(run)):
@@ -247,22 +286,38 @@ def fill(folder: Path, run: Run, outcome_of: Callable[[Trial], Outcome] = realis
     return results
 
 
-def read_example(folder: Path, run: Run, outcome_of: Callable[[Trial], Outcome] = realistic) -> Tables:
-    """The tables of a run whose records were written to `folder` all at once: nothing waits for the disk."""
-    outcomes = [outcome_of(trial) for trial in plan(run)]
-    records = [record_of(run, outcome, number) for number, outcome in enumerate(outcomes) if outcome]
+def read_records(folder: Path, records: Sequence[Record]) -> Tables:
+    """The tables of records that were written to `folder` all at once: nothing waits for the disk."""
     (folder / "trials").mkdir(parents=True)
-    table = pa.Table.from_pylist(records, schema=schema.record_schema())
+    table = pa.Table.from_pylist(list(records), schema=schema.record_schema())
     pq.write_table(table, folder / "trials" / "all.parquet")
     return RunFolder(folder).read()
 
 
+def read_example(
+    folder: Path,
+    run: Run,
+    outcome_of: Callable[[Trial], Outcome] = realistic,
+    sampled: Callable[[Trial], Mapping[str, object]] = usage_of,
+) -> Tables:
+    """The tables of a run whose trials left what `outcome_of` and `sampled` say."""
+    outcomes = [outcome_of(trial) for trial in plan(run)]
+    return read_records(
+        folder,
+        [record_of(run, o, number, usage=sampled(o.trial)) for number, o in enumerate(outcomes) if o],
+    )
+
+
 def analyze_example(
-    folder: Path, sweep: Sweep | None = None, outcome_of: Callable[[Trial], Outcome] = realistic, **changes: object
+    folder: Path,
+    sweep: Sweep | None = None,
+    outcome_of: Callable[[Trial], Outcome] = realistic,
+    sampled: Callable[[Trial], Mapping[str, object]] = usage_of,
+    **changes: object,
 ) -> Analysis:
     """The analysis of a run that was written to `folder`."""
     run = make_run(sweep, **changes)
-    return analyze(run, read_example(folder, run, outcome_of))
+    return analyze(run, read_example(folder, run, outcome_of, sampled))
 
 
 def _windows(trial: Trial, epoch: int, epoch_seconds: float, noise: float, chance: random.Random) -> list[StepWindow]:

@@ -1,18 +1,16 @@
-"""Curves, step times, machines and noise of hand-made trials."""
+"""Curves, step times and machines of hand-made trials."""
 
 import dataclasses
-import math
 from pathlib import Path
 
 import pytest
 
 from tasks.domain.outcome import StepWindow
-from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Trial
-from tests.analysis.example_runs import ONE, Outcome, analyze_example, make_result
+from tests.analysis.example_runs import ONE, Outcome, analyze_example, grid, make_result
 
-SWEEP = Sweep(strategies=(ONE,), global_batch_sizes=(64,))
-THREE = dataclasses.replace(SWEEP, num_blocks=3)
+SWEEP = grid(strategies=(ONE,), global_batch_sizes=(64,))
+THREE = grid(3, strategies=(ONE,), global_batch_sizes=(64,))
 
 
 def window(first_step: int, num_steps: int, seconds: float) -> StepWindow:
@@ -56,12 +54,3 @@ def test_machines_are_distinct_states_with_plain_values(tmp_path: Path) -> None:
     assert machine.environment["memory_bytes"] == 8 * 2**30
     assert machine.versions["tensorflow_version"] == ("2.21.0",)
     assert machine.is_pinned == (True,)
-
-
-def test_noise_between_blocks_needs_three_of_them(tmp_path: Path) -> None:
-    for num_blocks, expected in ((2, None), (3, 0.1)):
-        factor = {1: 1.0, 2: math.exp(0.1), 3: math.exp(-0.1)}
-        sweep = dataclasses.replace(SWEEP, num_blocks=num_blocks)
-        path = tmp_path / str(num_blocks)
-        noise = analyze_example(path, sweep, lambda t, f=factor: make_result(t, 60.0 * f[t.block])).block_noise
-        assert noise == (None if expected is None else pytest.approx(expected))

@@ -14,25 +14,29 @@ from tasks.domain.loop import Loop
 from tasks.domain.outcome import GradientProbe, InvalidReason, TrialResult
 from tasks.domain.precision import Precision
 from tasks.domain.strategy import Strategy
-from tasks.domain.sweep import Sweep
-from tasks.domain.trial import Trial
+from tasks.domain.trial import Role, Trial
 from tests.analysis.example_runs import (
     MIRRORED,
     ONE,
     WORKERS,
     Outcome,
     analyze_example,
-    fill,
+    cell_of,
+    grid,
     make_failure,
     make_probes,
     make_result,
     make_run,
     plan,
+    plan_trial,
+    read_records,
     realistic,
     record_of,
 )
 
-TWO = Sweep(strategies=(ONE, MIRRORED), global_batch_sizes=(64,), num_epochs=1, num_blocks=2)
+FIELDS = {"strategies": (ONE, MIRRORED), "global_batch_sizes": (64,), "num_epochs": 1}
+ONCE, TWO = grid(1, **FIELDS), grid(2, **FIELDS)
+"""Each block trains one device and two replicas at batch 64, one device of two cores there, and one at batch 32."""
 
 
 def off_by(error: float, strategy: Strategy = MIRRORED, block: int = 2) -> Callable[[Trial], Outcome]:
@@ -56,21 +60,25 @@ def probed(changed: Callable[[GradientProbe], GradientProbe]) -> Callable[[Trial
     return outcome
 
 
+def largest(analysis: Analysis) -> float:
+    return max(check.difference for check in analysis.equivalence.checks)
+
+
 def reasons(analysis: Analysis) -> list[tuple[str, str, str | None]]:
     return [(p.cell.strategy, p.cell.setting.loop, p.reason) for p in analysis.coverage.problems]
 
 
 def test_honest_run_raises_no_alarm(tmp_path: Path) -> None:
-    analysis = analyze_example(tmp_path, Sweep(num_epochs=1, num_blocks=2))
+    analysis = analyze_example(tmp_path, grid(2, num_epochs=1))
     assert analysis.coverage.state is RunState.COMPLETE
-    assert (len(analysis.equivalence.checks), analysis.equivalence.num_unchecked) == (12, 0)
+    assert (len(analysis.equivalence.checks), analysis.equivalence.num_unchecked) == (18, 0)  # 3 a batch size
     assert {(check.difference, check.num_steps) for check in analysis.equivalence.checks} == {(0.0, 2)}
 
 
 def test_rounding_is_within_the_tolerance_and_its_size_is_kept(tmp_path: Path) -> None:
     analysis = analyze_example(tmp_path, TWO, off_by(8.5e-7))
     assert analysis.coverage.state is RunState.COMPLETE
-    assert sorted(check.difference for check in analysis.equivalence.checks) == pytest.approx([0.0, 8.5e-7])
+    assert sorted(check.difference for check in analysis.equivalence.checks) == pytest.approx([0.0, 0.0, 0.0, 8.5e-7])
 
 
 def test_gradient_that_is_off_is_invalid_by_its_own_name_and_in_no_average(tmp_path: Path) -> None:
@@ -87,8 +95,8 @@ def test_gradient_that_is_off_is_invalid_by_its_own_name_and_in_no_average(tmp_p
     assert (single.n, mirrored.n) == (2, 1)
     assert tuple(mirrored.trials["block"]) == (1,)
     assert set(mirrored.epochs["block"]) == {1}
-    assert analysis.pairs[0].num_blocks == 1
-    assert (analysis.coverage.valid, analysis.coverage.invalid) == (3, 1)
+    assert [pair.comparison.n for pair in analysis.pairs] == [1, 1]
+    assert (analysis.coverage.valid, analysis.coverage.invalid) == (7, 1)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +116,7 @@ def test_gradient_that_is_off_is_invalid_by_its_own_name_and_in_no_average(tmp_p
 def test_whatever_was_probed_must_agree(
     tmp_path: Path, change: Callable[[GradientProbe], GradientProbe], message: str
 ) -> None:
-    coverage = analyze_example(tmp_path, dataclasses.replace(TWO, num_blocks=1), probed(change)).coverage
+    coverage = analyze_example(tmp_path, ONCE, probed(change)).coverage
     assert [p.reason for p in coverage.problems] == [InvalidReason.GRADIENTS_DISAGREE]
     assert str(coverage.problems[0].message).startswith(message)
 
@@ -119,8 +127,7 @@ def test_difference_is_relative_to_the_references_norm(tmp_path: Path) -> None:
         probe = GradientProbe(step=1, num_examples=64, loss_sum=2.0, gradient_norm=5.0, projections=values)
         return dataclasses.replace(make_result(trial, 30.0), gradients=(probe,))
 
-    (check,) = analyze_example(tmp_path, dataclasses.replace(TWO, num_blocks=1), outcome).equivalence.checks
-    assert check.difference == pytest.approx((1 / 2) ** 0.5 / 5)
+    assert largest(analyze_example(tmp_path, ONCE, outcome)) == pytest.approx((1 / 2) ** 0.5 / 5)
 
 
 def test_projections_estimate_the_difference_of_whole_gradients(tmp_path: Path) -> None:
@@ -139,15 +146,33 @@ def test_projections_estimate_the_difference_of_whole_gradients(tmp_path: Path) 
         )
         return dataclasses.replace(make_result(trial, 30.0), gradients=(probe,))
 
-    (check,) = analyze_example(tmp_path, dataclasses.replace(TWO, num_blocks=1), outcome).equivalence.checks
     exact = 1e-3 * np.linalg.norm(error) / np.linalg.norm(gradient)
-    assert check.difference == pytest.approx(exact, rel=0.3)  # standard error of the estimate: sqrt(2 / 64) / 2
+    # standard error of the estimate: sqrt(2 / 64) / 2
+    assert largest(analyze_example(tmp_path, ONCE, outcome)) == pytest.approx(exact, rel=0.3)
 
 
 def test_without_a_one_device_trial_nothing_is_checked(tmp_path: Path) -> None:
-    analysis = analyze_example(tmp_path, Sweep(strategies=(MIRRORED, WORKERS), num_epochs=1), off_by(1.0, block=1))
-    assert analysis.coverage.state is RunState.COMPLETE
+    off, sweep = off_by(1.0, block=1), grid(strategies=(MIRRORED, WORKERS), num_epochs=1)
+    analysis = analyze_example(tmp_path, sweep, lambda trial: None if trial.strategy is ONE else off(trial))
+    assert analysis.coverage.invalid == 0
     assert (analysis.equivalence.checks, analysis.equivalence.num_unchecked) == ((), 6)
+
+
+@pytest.mark.parametrize("role", [Role.BASELINE, Role.REFERENCE])
+def test_grid_without_one_device_is_checked_against_what_it_is_set_against(tmp_path: Path, role: Role) -> None:
+    off, sweep = off_by(1.0, block=1), grid(strategies=(MIRRORED,), num_epochs=1, global_batch_sizes=(64,))
+    analysis = analyze_example(tmp_path, sweep, lambda t: off(t) if t.role in (role, Role.MEASURED) else None)
+    assert [(p.cell.strategy, p.reason) for p in analysis.coverage.problems if p.shortfall == "invalid"] == [
+        (MIRRORED, "gradients_disagree")
+    ]
+
+
+def test_discarded_trial_is_no_reference_and_raises_no_alarm(tmp_path: Path) -> None:
+    run = make_run(ONCE)
+    discarded = make_result(plan_trial(run, cell_of(ONE, 64), role=Role.DISCARDED), 1.0, gradient_error=1.0)
+    records = [record_of(run, outcome) for outcome in (discarded, *map(realistic, plan(run)))]
+    equivalence = analyze(run, read_records(tmp_path, records)).equivalence
+    assert ([check.difference for check in equivalence.checks], equivalence.num_unchecked) == ([0.0, 0.0], 0)
 
 
 def test_block_whose_one_device_trial_failed_is_unchecked(tmp_path: Path) -> None:
@@ -155,7 +180,7 @@ def test_block_whose_one_device_trial_failed_is_unchecked(tmp_path: Path) -> Non
         return make_failure(trial) if (trial.strategy, trial.block) == (ONE, 2) else off_by(1.0)(trial)
 
     analysis = analyze_example(tmp_path, TWO, outcome)
-    assert (len(analysis.equivalence.checks), analysis.equivalence.num_unchecked) == (1, 1)
+    assert (len(analysis.equivalence.checks), analysis.equivalence.num_unchecked) == (2, 1)
     assert analysis.coverage.invalid == 0
 
 
@@ -165,7 +190,7 @@ def test_trial_without_gradients_is_unchecked(tmp_path: Path) -> None:
         return dataclasses.replace(make_result(trial, 30.0), gradients=probes)
 
     equivalence = analyze_example(tmp_path, TWO, outcome).equivalence
-    assert (equivalence.checks, equivalence.num_unchecked) == ((), 2)
+    assert ([check.difference for check in equivalence.checks], equivalence.num_unchecked) == ([0.0, 0.0], 2)
 
 
 def test_earlier_finding_keeps_its_name(tmp_path: Path) -> None:
@@ -181,12 +206,11 @@ def test_loops_are_compared_with_each_other_the_first_is_the_reference(tmp_path:
     def outcome(trial: Trial) -> TrialResult:
         return make_result(trial, 30.0, gradient_error=1e-3 if trial.loop is Loop.KERAS_FIT else 0.0)
 
-    run = make_run(dataclasses.replace(TWO, num_blocks=1, loops=loops))
-    folder = fill(tmp_path, run, lambda trial: None)
-    for number, trial in enumerate(reversed(plan(run))):  # the order of settings counts, not that of trials
-        folder.put(record_of(run, outcome(trial), number))
-    found = reasons(analyze(run, folder.read()))
-    assert found == [(strategy, loops[1], "gradients_disagree") for strategy in (ONE, MIRRORED)]
+    run = make_run(grid(**FIELDS, loops=loops))
+    trials = sorted(plan(run), key=lambda t: t.loop is loops[0])  # the order of settings counts, not that of trials
+    records = [record_of(run, outcome(trial), number) for number, trial in enumerate(trials)]
+    found = reasons(analyze(run, read_records(tmp_path, records)))
+    assert found == [(strategy, loops[1], "gradients_disagree") for strategy in (ONE, MIRRORED, ONE, ONE)]
 
 
 def test_precisions_have_tolerances_and_references_of_their_own(tmp_path: Path) -> None:
@@ -194,11 +218,12 @@ def test_precisions_have_tolerances_and_references_of_their_own(tmp_path: Path) 
         is_mixed, is_mirrored = trial.precision is Precision.MIXED_BFLOAT16, trial.strategy is MIRRORED
         return make_result(trial, 30.0, gradient_error=0.5 * is_mixed + 1e-3 * is_mirrored)
 
-    sweep = dataclasses.replace(TWO, num_blocks=1, precisions=(Precision.FLOAT32, Precision.MIXED_BFLOAT16))
+    sweep = grid(**FIELDS, precisions=(Precision.FLOAT32, Precision.MIXED_BFLOAT16))
     analysis = analyze_example(tmp_path, sweep, outcome)
-    assert {check.precision: check.is_passed for check in analysis.equivalence.checks} == {
-        Precision.FLOAT32: False,
-        Precision.MIXED_BFLOAT16: True,
+    assert {(check.precision, check.is_passed) for check in analysis.equivalence.checks} == {
+        (Precision.FLOAT32, True),
+        (Precision.FLOAT32, False),
+        (Precision.MIXED_BFLOAT16, True),
     }
     assert [p.cell.setting.precision for p in analysis.coverage.problems] == [Precision.FLOAT32]
 
@@ -209,5 +234,5 @@ def test_run_without_records_has_nothing_to_check(tmp_path: Path) -> None:
 
 
 def test_xla_is_compared_with_the_setting_without(tmp_path: Path) -> None:
-    sweep = dataclasses.replace(TWO, num_blocks=1, xla=(False, True))
-    assert len(analyze_example(tmp_path, sweep, realistic).equivalence.checks) == 3
+    sweep = grid(**FIELDS, xla=(False, True))
+    assert len(analyze_example(tmp_path, sweep, realistic).equivalence.checks) == 5 + 1

@@ -1,18 +1,27 @@
 """Loops: what each does to a point and to a strategy's speed-up, taken inside blocks."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
 
 from tasks.analysis.loops import LoopEffect
 from tasks.domain.loop import Loop
-from tasks.domain.sweep import Sweep
-from tasks.domain.trial import Trial
-from tests.analysis.example_runs import MIRRORED, ONE, WORKERS, Outcome, analyze_example, make_failure, make_result
+from tasks.domain.trial import Role, Trial
+from tests.analysis.example_runs import (
+    MIRRORED,
+    ONE,
+    WORKERS,
+    Outcome,
+    analyze_example,
+    grid,
+    make_failure,
+    make_result,
+    measured_only,
+)
 
 FUSED, STEP, FIT = Loop.FUSED, Loop.STEP, Loop.KERAS_FIT
-SWEEP = Sweep(strategies=(ONE, MIRRORED), global_batch_sizes=(64,), num_epochs=1, num_blocks=2, loops=(FUSED, FIT))
+FIELDS = {"strategies": (ONE, MIRRORED), "global_batch_sizes": (64,), "num_epochs": 1}
+SWEEP = grid(2, **FIELDS, loops=(FUSED, FIT))
 SECONDS = {
     (ONE, FUSED, 1): 60.0,
     (MIRRORED, FUSED, 1): 30.0,
@@ -25,6 +34,7 @@ SECONDS = {
 }
 
 
+@measured_only
 def timed(trial: Trial) -> Outcome:
     return make_result(trial, SECONDS[trial.strategy, trial.loop, trial.block])
 
@@ -57,7 +67,8 @@ def test_order_that_holds_is_not_turned(tmp_path: Path) -> None:
 
 def test_speedups_side_by_side_are_of_the_same_blocks(tmp_path: Path) -> None:
     def outcome(trial: Trial) -> Outcome:
-        return make_failure(trial) if (trial.strategy, trial.loop, trial.block) == (ONE, FIT, 1) else timed(trial)
+        is_lost = (trial.strategy, trial.loop, trial.block, trial.role) == (ONE, FIT, 1, Role.MEASURED)
+        return make_failure(trial) if is_lost else timed(trial)
 
     _, mirrored = analyze_example(tmp_path, SWEEP, outcome).loop_effects
     assert values(mirrored) == [
@@ -69,7 +80,7 @@ def test_speedups_side_by_side_are_of_the_same_blocks(tmp_path: Path) -> None:
 
 
 def test_cell_that_a_loop_cannot_train_has_no_effect(tmp_path: Path) -> None:
-    sweep = Sweep(loops=(FUSED, STEP, FIT), num_epochs=1, global_batch_sizes=(64,), skip_unsupported=True)
+    sweep = grid(loops=(FUSED, STEP, FIT), num_epochs=1, global_batch_sizes=(64,), skip_unsupported=True)
     effects = analyze_example(tmp_path, sweep).loop_effects
     assert [(effect.other.setting.loop, effect.cell.strategy) for effect in effects] == [
         *((STEP, strategy) for strategy in (ONE, MIRRORED, WORKERS)),
@@ -78,13 +89,12 @@ def test_cell_that_a_loop_cannot_train_has_no_effect(tmp_path: Path) -> None:
 
 
 def test_only_the_loop_differs_between_the_two(tmp_path: Path) -> None:
-    sweep = dataclasses.replace(
-        SWEEP, num_blocks=1, loops=(FUSED, STEP), xla=(True, False), steps_per_call=(32, 1), skip_unsupported=True
-    )
+    axes = {"loops": (FUSED, STEP), "xla": (True, False), "steps_per_call": (32, 1), "skip_unsupported": True}
+    sweep = grid(**FIELDS, **axes)
     effects = analyze_example(tmp_path, sweep, lambda trial: make_result(trial, 30.0)).loop_effects
     assert {(e.cell.setting.is_xla_enabled, e.other.setting.is_xla_enabled) for e in effects} == {(True, True)}
     assert {(e.cell.setting.steps_per_call, e.other.setting.steps_per_call) for e in effects} == {(32, 1)}
 
 
 def test_one_loop_has_no_effects(tmp_path: Path) -> None:
-    assert analyze_example(tmp_path, Sweep(num_epochs=1)).loop_effects == ()
+    assert analyze_example(tmp_path, grid(num_epochs=1)).loop_effects == ()

@@ -1,66 +1,235 @@
 """Pairs: the declared family, and what is compared inside blocks."""
 
+import dataclasses
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tasks.analysis.analysis import Analysis
+from tasks.analysis.pairs import Pair
+from tasks.analysis.statistics import AccuracyVerdict, Verdict
+from tasks.domain.cell import Arm
+from tasks.domain.device import DeviceType
 from tasks.domain.loop import Loop
+from tasks.domain.outcome import TrialResult
 from tasks.domain.reduction import Reduction
 from tasks.domain.sweep import Sweep
-from tests.analysis.example_runs import MIRRORED, ONE, WORKERS, analyze_example, make_result
+from tasks.domain.trial import Role, Trial
+from tests.analysis.example_runs import (
+    MIRRORED,
+    ONE,
+    WORKERS,
+    Outcome,
+    analyze_example,
+    cell_of,
+    grid,
+    make_failure,
+    make_result,
+    measured_only,
+    realistic,
+)
+
+TWO = {"strategies": (ONE, MIRRORED), "global_batch_sizes": (64,), "num_epochs": 1}
+MEASURED, BASELINE, REFERENCE = Role.MEASURED, Role.BASELINE, Role.REFERENCE
+NOISE = {1: 1.1, 2: 0.95, 3: 1.0, 4: 1.05, 5: 0.9, 6: 1.02, 7: 0.98}
 
 
-def test_family_is_every_two_strategies_at_every_batch_size_one_device_second(tmp_path: Path) -> None:
-    pairs = analyze_example(tmp_path, Sweep(strategies=(WORKERS, MIRRORED, ONE), num_epochs=1)).pairs
-    assert len(pairs) == 9
-    assert [(p.cell.strategy, p.against.strategy) for p in pairs if p.cell.global_batch_size == 64] == [
-        (WORKERS, ONE),
-        (MIRRORED, ONE),
-        (MIRRORED, WORKERS),
+def ratios(pair: Pair) -> list[float]:
+    return [math.exp(difference) for difference in pair.comparison.differences]
+
+
+def paced(epochs: dict[tuple[str, Role], tuple[float, ...]]) -> Callable[[Trial], Outcome]:
+    """Trainings whose epochs take the given seconds; short ones take the first of them."""
+
+    def outcome(trial: Trial) -> TrialResult:
+        result, seconds = realistic(trial), epochs.get((trial.strategy, trial.role), (9.0,) * trial.num_epochs)
+        timed = zip(result.epochs, seconds, strict=False)
+        return dataclasses.replace(
+            result, epochs=tuple(dataclasses.replace(epoch, training_seconds=value) for epoch, value in timed)
+        )
+
+    return outcome
+
+
+def faster(factor: float) -> Callable[[Trial], Outcome]:
+    """Both replicas together are so many times as fast as one device, in every block, whatever the block's pace."""
+
+    def outcome(trial: Trial) -> TrialResult:
+        return make_result(trial, 60.0 * NOISE[trial.block] / (factor if trial.strategy is MIRRORED else 1.0))
+
+    return outcome
+
+
+def test_family_is_every_two_strategies_and_each_against_the_same_hardware_unsplit(tmp_path: Path) -> None:
+    pairs = analyze_example(tmp_path, grid(strategies=(WORKERS, MIRRORED, ONE), num_epochs=1)).pairs
+    assert len(pairs) == 15
+    assert [(p.cell.strategy, p.against.strategy, p.against_role) for p in pairs if p.cell.global_batch_size == 64] == [
+        (WORKERS, ONE, MEASURED),
+        (MIRRORED, ONE, MEASURED),
+        (MIRRORED, WORKERS, MEASURED),
+        (WORKERS, ONE, REFERENCE),
+        (MIRRORED, ONE, REFERENCE),
     ]
+
+
+def test_family_follows_from_the_sweep_whatever_was_recorded(tmp_path: Path) -> None:
+    on_gpus = analyze_example(tmp_path / "gpu", grid(num_epochs=1), device=DeviceType.GPU).pairs
+    assert (len(on_gpus), {pair.against_role for pair in on_gpus}) == (9, {MEASURED})
+    empty = analyze_example(tmp_path / "empty", Sweep(), lambda trial: None, end=None).pairs
+    assert (len(empty), {pair.comparison.n for pair in empty}) == (15, {0})
+
+
+def test_grid_without_one_device_is_set_against_baselines(tmp_path: Path) -> None:
+    sweep = grid(strategies=(MIRRORED, WORKERS), global_batch_sizes=(64,), num_epochs=1)
+    pairs = analyze_example(tmp_path, sweep).pairs
+    assert [(p.cell.strategy, p.against.strategy, p.against_role) for p in pairs] == [
+        (WORKERS, MIRRORED, MEASURED),
+        (MIRRORED, ONE, REFERENCE),
+        (MIRRORED, ONE, BASELINE),
+        (WORKERS, ONE, REFERENCE),
+        (WORKERS, ONE, BASELINE),
+    ]
+    assert {(pair.against.global_batch_size, pair.comparison.n) for pair in pairs} == {(64, 1)}
+
+
+def test_versus_compares_each_cell_with_itself_elsewhere_and_nothing_else(tmp_path: Path) -> None:
+    def outcome(trial: Trial) -> Outcome:
+        return make_result(trial, 60.0 if trial.arm is Arm.HERE else 48.0)
+
+    analysis = analyze_example(tmp_path, grid(6, versus="/other/python", num_epochs=1), outcome)
+    pairs = analysis.pairs
+    here = [cell for cell in analysis.run.sweep.cells if cell.arm is Arm.HERE]
+    assert [pair.against for pair in pairs] == here
+    assert [pair.cell for pair in pairs] == [dataclasses.replace(cell, arm=Arm.OTHER) for cell in here]
+    assert [pair.comparison.ratio for pair in pairs] == pytest.approx([1.25] * 9)
+    assert {pair.comparison.verdict for pair in pairs} == {Verdict.FASTER}
+    for point in analysis.points:  # each against one device of its own environment
+        assert point.median("speedup") == (None if point.strategy is ONE else pytest.approx(1.0))
+    assert (len(analysis.points), analysis.baselines, analysis.references) == (18, (), ())
 
 
 def test_pairs_stay_inside_a_setting(tmp_path: Path) -> None:
-    sweep = Sweep(num_epochs=1, loops=(Loop.FUSED, Loop.KERAS_FIT), xla=(False, True), skip_unsupported=True)
-    pairs = analyze_example(tmp_path, sweep).pairs
+    axes = {"loops": (Loop.FUSED, Loop.KERAS_FIT), "xla": (False, True), "skip_unsupported": True}
+    pairs = analyze_example(tmp_path, grid(num_epochs=1, global_batch_sizes=(64, 128), **axes)).pairs
     assert all(pair.cell.setting == pair.against.setting for pair in pairs)
     assert all(pair.cell.global_batch_size == pair.against.global_batch_size for pair in pairs)
-    assert len(pairs) == 3 * (3 + 3 + 1)  # Keras fit trains two strategies without XLA, one with it
+    # Keras fit trains two strategies without XLA, one with it, which is not split
+    assert len(pairs) == 2 * (5 + 5 + 2)
 
 
 def test_each_reduction_is_an_arm(tmp_path: Path) -> None:
-    sweep = Sweep(
-        strategies=(ONE, MIRRORED),
-        global_batch_sizes=(64,),
-        num_epochs=1,
-        reductions=(Reduction.AUTO, Reduction.HIERARCHICAL_COPY),
-    )
-    pairs = analyze_example(tmp_path, sweep).pairs
-    assert [(pair.cell.reduction, pair.against.reduction) for pair in pairs] == [
-        (Reduction.AUTO, None),
-        (Reduction.HIERARCHICAL_COPY, None),
-        (Reduction.HIERARCHICAL_COPY, Reduction.AUTO),
+    pairs = analyze_example(tmp_path, grid(**TWO, reductions=(Reduction.AUTO, Reduction.HIERARCHICAL_COPY))).pairs
+    assert [(pair.cell.reduction, pair.against.reduction, pair.against_role) for pair in pairs] == [
+        (Reduction.AUTO, None, MEASURED),
+        (Reduction.HIERARCHICAL_COPY, None, MEASURED),
+        (Reduction.HIERARCHICAL_COPY, Reduction.AUTO, MEASURED),
+        (Reduction.AUTO, None, REFERENCE),
+        (Reduction.HIERARCHICAL_COPY, None, REFERENCE),
     ]
-    assert [pair.num_blocks for pair in pairs] == [1, 1, 1]
+    assert [pair.comparison.n for pair in pairs] == [1] * 5
 
 
 def test_ratios_are_taken_inside_blocks(tmp_path: Path) -> None:
     seconds = {(ONE, 1): 60.0, (ONE, 2): 80.0, (MIRRORED, 1): 30.0, (MIRRORED, 2): 50.0}
-    sweep = Sweep(strategies=(ONE, MIRRORED), global_batch_sizes=(64,), num_blocks=2)
-    (pair,) = analyze_example(tmp_path, sweep, lambda t: make_result(t, seconds[t.strategy, t.block])).pairs
-    assert pair.ratios
-    assert pair.ratios.values == pytest.approx((2.0, 1.6))
-    assert pair.num_blocks == 2
+    outcome = measured_only(lambda t: make_result(t, seconds[t.strategy, t.block]))
+    pair = analyze_example(tmp_path, grid(2, **TWO), outcome).pairs[0]
+    assert ratios(pair) == pytest.approx([2.0, 1.6])
+    assert (pair.comparison.n, pair.comparison.ratio) == (2, pytest.approx(3.2**0.5))
 
 
-@pytest.mark.parametrize(("num_blocks", "between_seeds"), [(1, None), (2, ((0.004**2 + 0.006**2) / 4) ** 0.5)])
-def test_spreads_of_hand_made_accuracies(tmp_path: Path, num_blocks: int, between_seeds: float | None) -> None:
-    final = {(ONE, 1): 0.990, (ONE, 2): 0.986, (MIRRORED, 1): 0.991, (MIRRORED, 2): 0.985}
-    sweep = Sweep(strategies=(ONE, MIRRORED), global_batch_sizes=(64,), num_epochs=1, num_blocks=num_blocks)
-    analysis = analyze_example(tmp_path, sweep, lambda t: make_result(t, 50.0, (final[t.strategy, t.block],)))
-    (spread,) = analysis.accuracy_spreads
-    assert spread.largest_difference == pytest.approx(0.001)
-    assert spread.between_strategies == pytest.approx(0.001 / 2**0.5)
-    # variances .004^2 / 2 and .006^2 / 2; one block has one seed
-    assert spread.between_seeds == (None if between_seeds is None else pytest.approx(between_seeds))
-    assert (spread.num_strategies, spread.num_blocks) == (2, num_blocks)
+def test_trainings_of_unequal_length_are_compared_over_the_epochs_that_both_made(tmp_path: Path) -> None:
+    epochs = {(ONE, MEASURED): (20.0, 30.0, 30.0), (MIRRORED, MEASURED): (10.0, 25.0, 15.0), (ONE, REFERENCE): (15.0,)}
+    sweep = grid(2, **TWO | {"num_epochs": 3}, num_whole_blocks=1)
+    analysis = analyze_example(tmp_path, sweep, paced(epochs))
+    measured, unsplit = analysis.pairs
+    assert ratios(measured) == pytest.approx([80 / 50, 20 / 10])  # a whole block, a short one
+    assert ratios(unsplit) == pytest.approx([15 / 10, 15 / 10])
+    point = analysis.point_at(cell_of(MIRRORED, 64))
+    assert point
+    assert tuple(point.trials["unsplit"]) == pytest.approx((1.5, 1.5))
+
+
+def test_pairs_have_as_many_blocks_as_both_have_trials(tmp_path: Path) -> None:
+    def outcome(trial: Trial) -> Outcome:
+        lost = {(MIRRORED, MEASURED, 2), (ONE, REFERENCE, 3)}
+        return make_failure(trial) if (trial.strategy, trial.role, trial.block) in lost else faster(2.0)(trial)
+
+    analysis = analyze_example(tmp_path, grid(3, **TWO), outcome)
+    measured, unsplit = analysis.pairs
+    assert (measured.comparison.n, unsplit.comparison.n) == (2, 1)
+    assert analysis.half_width is None  # the widest pair is not known yet
+    assert (analysis.num_blocks, analysis.num_begun_blocks) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("num_blocks", "verdict", "needed"),
+    [
+        (1, Verdict.INCONCLUSIVE, 6),
+        (2, Verdict.INCONCLUSIVE, 6),
+        (5, Verdict.INCONCLUSIVE, 6),
+        (7, Verdict.FASTER, None),
+    ],
+)
+def test_verdict_needs_six_blocks_and_the_ratio_none(
+    tmp_path: Path, num_blocks: int, verdict: Verdict, needed: int | None
+) -> None:
+    analysis = analyze_example(tmp_path, grid(num_blocks, **TWO), faster(1.25))
+    for pair in analysis.pairs:
+        found = pair.comparison
+        assert (found.n, found.ratio, found.verdict) == (num_blocks, pytest.approx(1.25), verdict)
+        assert (found.blocks_needed, found.low is None) == (needed, needed is not None)
+    assert analysis.half_width == (None if num_blocks == 1 else pytest.approx(0, abs=1e-9))
+
+
+def test_widest_pair_is_that_of_the_whole_family(tmp_path: Path) -> None:
+    def outcome(trial: Trial) -> Outcome:
+        factor = {1: math.exp(0.1), 2: 1.0, 3: math.exp(-0.1)}[trial.block] if trial.role is REFERENCE else 1.0
+        return make_result(trial, 60.0 * factor)
+
+    analysis = analyze_example(tmp_path, grid(3, **TWO), outcome)
+    # t(.975, 2) = 4.302653 x .1 / sqrt 3
+    assert analysis.half_width == pytest.approx(math.expm1(0.2484138), abs=1e-6)
+
+
+def test_pair_at_a_cell_is_found_by_what_it_is_set_against(tmp_path: Path) -> None:
+    analysis, mirrored = analyze_example(tmp_path, grid(num_epochs=1)), cell_of(MIRRORED, 128)
+    pair, unsplit = (analysis.pair_of(mirrored, ONE, is_unsplit) for is_unsplit in (False, True))
+    assert pair
+    assert unsplit
+    assert (pair.against, pair.against_role) == (cell_of(ONE, 128), MEASURED)
+    assert (unsplit.against, unsplit.against_role) == (cell_of(ONE, 128), REFERENCE)
+    assert analysis.pair_of(mirrored, WORKERS) is analysis.pair_of(cell_of(ONE, 128), MIRRORED) is None
+
+
+def scored(tmp_path: Path, num_blocks: int, final: dict[tuple[str, int, int], float], **fields: object) -> Analysis:
+    """Two strategies with final accuracies by strategy, batch size and block; .98 where none is given."""
+
+    def outcome(trial: Trial) -> Outcome:
+        accuracy = final.get((trial.strategy, trial.global_batch_size, trial.block), 0.98)
+        return make_result(trial, 50.0, (*(0.9,) * (trial.num_epochs - 1), accuracy))
+
+    sweep = grid(num_blocks, strategies=(ONE, MIRRORED), global_batch_sizes=(64, 128), num_epochs=2, **fields)
+    return analyze_example(tmp_path, sweep, measured_only(outcome))
+
+
+def test_accuracies_are_averaged_over_the_batch_sizes_and_paired_by_seed(tmp_path: Path) -> None:
+    final = {(MIRRORED, 64, 1): 0.982, (MIRRORED, 128, 1): 0.984, (ONE, 64, 2): 0.981, (MIRRORED, 128, 2): 0.979}
+    (pair,) = scored(tmp_path, 2, final).accuracy_pairs
+    assert (pair.strategy, pair.against, pair.num_batch_sizes) == (MIRRORED, ONE, 2)
+    assert pair.comparison.differences == pytest.approx((0.003, -0.001))
+    assert (pair.comparison.n, pair.comparison.mean) == (2, pytest.approx(0.001))
+    assert pair.comparison.verdict is AccuracyVerdict.NOT_DECIDABLE
+
+
+def test_accuracy_is_that_of_whole_trainings_alone(tmp_path: Path) -> None:
+    final = {(MIRRORED, 64, block): 0.98 + 0.001 * block for block in (1, 2, 3)}
+    (pair,) = scored(tmp_path, 6, final | {(MIRRORED, 64, 5): 0.1}, num_whole_blocks=3).accuracy_pairs
+    assert pair.comparison.differences == pytest.approx((0.0005, 0.001, 0.0015))
+    assert pair.comparison.verdict is AccuracyVerdict.EQUIVALENT
+
+
+def test_every_two_strategies_are_an_accuracy_pair(tmp_path: Path) -> None:
+    pairs = analyze_example(tmp_path, grid(strategies=(WORKERS, MIRRORED, ONE), num_epochs=1)).accuracy_pairs
+    assert [(p.strategy, p.against) for p in pairs] == [(WORKERS, ONE), (MIRRORED, ONE), (MIRRORED, WORKERS)]

@@ -1,8 +1,8 @@
 """Points: hand-computed numbers of valid trials, and nothing where there is none."""
 
 import dataclasses
+import math
 from pathlib import Path
-from statistics import StatisticsError
 from typing import Any
 
 import pytest
@@ -15,7 +15,6 @@ from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role, Trial
-from tests.analysis import example_runs
 from tests.analysis.example_runs import (
     ENVIRONMENT,
     MIRRORED,
@@ -24,11 +23,15 @@ from tests.analysis.example_runs import (
     Outcome,
     analyze_example,
     cell_of,
-    fill,
+    grid,
     make_failure,
     make_result,
     make_run,
+    measured_only,
+    plan,
     plan_trial,
+    read_records,
+    realistic,
     record_of,
 )
 
@@ -40,9 +43,11 @@ BY_BLOCK = {
     (MIRRORED, 2): 40.0,
     (MIRRORED, 3): 38.0,
 }
-SWEEP = Sweep(strategies=(ONE, MIRRORED), global_batch_sizes=(64,), num_blocks=3)
+TWO = {"strategies": (ONE, MIRRORED), "global_batch_sizes": (64,)}
+SWEEP, ONCE = grid(3, **TWO), grid(1, **TWO)
 
 
+@measured_only
 def by_block(trial: Trial) -> Outcome:
     return make_result(trial, BY_BLOCK[trial.strategy, trial.block], (0.97, 0.98, 0.985, 0.986, 0.99))
 
@@ -51,21 +56,28 @@ def point_of(analysis: Analysis, strategy: Strategy, batch: int = 64) -> Point:
     return next(p for p in analysis.points if (p.strategy, p.global_batch_size) == (strategy, batch))
 
 
+def at(analysis: Analysis, strategy: Strategy, batch: int, role: Role) -> Point:
+    point = analysis.point_at(cell_of(strategy, batch), role)
+    assert point
+    return point
+
+
 def values_of(point: Point, column: str) -> tuple[float, ...]:
     summary = point.summary(column)
     return summary.values if summary else ()
 
 
 def test_points_come_by_batch_size_then_strategy(tmp_path: Path) -> None:
-    points = analyze_example(tmp_path, Sweep(num_epochs=1)).points
+    points = analyze_example(tmp_path, grid(num_epochs=1)).points
     assert [(p.global_batch_size, p.strategy) for p in points] == [
         (batch, strategy) for batch in (64, 128, 256) for strategy in (ONE, MIRRORED, WORKERS)
     ]
 
 
 def test_points_are_the_cells_of_the_grid_in_its_order(tmp_path: Path) -> None:
-    sweep = Sweep(
+    sweep = grid(
         num_epochs=1,
+        global_batch_sizes=(64, 256),
         loops=tuple(Loop),
         reductions=(Reduction.AUTO, Reduction.RING),
         xla=(False, True),
@@ -75,14 +87,14 @@ def test_points_are_the_cells_of_the_grid_in_its_order(tmp_path: Path) -> None:
     assert tuple(point.cell for point in analysis.points) == sweep.cells
     assert {point.n for point in analysis.points} == {1}
     assert {point.cell.setting for point in analysis.first_points} == {sweep.settings[0]}
-    assert [p.cell.reduction for p in analysis.points_of(WORKERS)] == [Reduction.AUTO] * 3
+    assert [p.cell.reduction for p in analysis.points_of(WORKERS)] == [Reduction.AUTO] * 2
 
 
 @pytest.mark.parametrize(
     "axes", [{"loops": (Loop.FUSED, Loop.STEP)}, {"xla": (False, True)}, {"steps_per_call": (32, 1)}]
 )
 def test_speedup_is_against_one_device_of_the_same_setting(tmp_path: Path, axes: dict[str, Any]) -> None:
-    sweep = Sweep(strategies=(ONE, MIRRORED), global_batch_sizes=(64,), num_epochs=1, **axes)
+    sweep = grid(**TWO, num_epochs=1, **axes)
     factors = {sweep.settings[0]: 1.0, sweep.settings[1]: 4.0}
 
     def outcome(trial: Trial) -> Outcome:
@@ -94,7 +106,7 @@ def test_speedup_is_against_one_device_of_the_same_setting(tmp_path: Path, axes:
 
 def test_first_setting_is_the_first_that_trains_something(tmp_path: Path) -> None:
     axes: dict[str, Any] = {"loops": (Loop.STEP, Loop.FUSED), "steps_per_call": (32, 1)}
-    sweep = Sweep(global_batch_sizes=(64,), num_epochs=1, skip_unsupported=True, **axes)
+    sweep = grid(global_batch_sizes=(64,), num_epochs=1, skip_unsupported=True, **axes)
     setting = analyze_example(tmp_path, sweep).setting
     assert (setting.loop, setting.steps_per_call) == (Loop.STEP, 1)
 
@@ -116,7 +128,59 @@ def test_numbers_of_a_point_are_medians_of_its_trials(tmp_path: Path) -> None:
     }
     for column, values in expected.items():
         assert values_of(point, column) == pytest.approx(values), column
-    assert point.value("training_seconds") == point.median("training_seconds") == 38.0
+    assert point.median("training_seconds") == 38.0
+    assert (point.num_whole, point.num_cores) == (3, 2)
+
+
+@pytest.mark.parametrize(("num_replicas", "num_cores"), [(2, 2), (4, 4)])
+def test_ratios_against_one_device_by_hand(tmp_path: Path, num_replicas: int, num_cores: int) -> None:
+    # seconds of one epoch: 12 at batch 64 and 9 at each replica's share on one device, 8 on all cores unsplit
+    seconds = {(MIRRORED, Role.MEASURED): 30.0, (ONE, Role.MEASURED): 60.0}
+    seconds |= {(ONE, Role.BASELINE): 9.0, (ONE, Role.REFERENCE): 8.0}
+    sweep = grid(**TWO, num_replicas=num_replicas)
+    analysis = analyze_example(tmp_path, sweep, lambda t: make_result(t, seconds[t.strategy, t.role]))
+    point = point_of(analysis, MIRRORED)
+    num_steps = 1875 if num_replicas == 2 else 3750
+    expected = {
+        "speedup": 2.0,
+        "efficiency": 2.0 / num_replicas,
+        "weak_efficiency": 1.5 / num_replicas,
+        "overhead_seconds": 6 / 938 - 9 / num_steps,
+        "unsplit": 8 / 6,
+        "step_seconds": 6 / 938,
+    }
+    assert {name: point.median(name) for name in expected} == pytest.approx(expected)
+    wide, narrow = at(analysis, ONE, 64, Role.REFERENCE), at(analysis, ONE, 64 // num_replicas, Role.BASELINE)
+    assert (wide.num_cores, narrow.num_cores, point.num_cores) == (num_cores, 1, num_cores)
+
+
+def test_weak_efficiency_takes_one_device_of_the_grid_where_it_has_the_share(tmp_path: Path) -> None:
+    sweep = grid(strategies=(ONE, MIRRORED), global_batch_sizes=(64, 128))
+    seconds = {(ONE, 64): 66.0, (ONE, 128): 60.0, (MIRRORED, 64): 30.0, (MIRRORED, 128): 40.0}
+    outcome = measured_only(lambda t: make_result(t, seconds[t.strategy, t.global_batch_size]))
+    point = point_of(analyze_example(tmp_path, sweep, outcome), MIRRORED, 128)
+    assert (point.median("speedup"), point.median("weak_efficiency")) == pytest.approx((1.5, 66 / 40 / 2))
+    assert point.median("overhead_seconds") == pytest.approx(40 / 5 / 469 - 66 / 5 / 938)
+
+
+def test_short_trainings_count_where_their_length_does_not_matter(tmp_path: Path) -> None:
+    point = point_of(analyze_example(tmp_path, grid(3, **TWO, num_whole_blocks=2), by_block), MIRRORED)
+    assert (point.n, point.num_whole) == (3, 2)
+    whole = (
+        "training_seconds",
+        "device_seconds",
+        "test_accuracy",
+        "test_loss",
+        "seconds_to_target",
+        "epochs_to_target",
+    )
+    assert {name: len(values_of(point, name)) for name in whole} == dict.fromkeys(whole, 2)
+    every = ("seconds_per_epoch", "examples_per_second", "step_seconds", "speedup", "unsplit", "wall_seconds")
+    assert {name: len(values_of(point, name)) for name in every} == dict.fromkeys(every, 3)
+    assert values_of(point, "training_seconds") == (30.0, 40.0)
+    assert values_of(point, "seconds_per_epoch") == pytest.approx((6.0, 8.0, 7.6))
+    assert set(point.epochs["block"]) == {1, 2}
+    assert point.steps["trial_key"].nunique() == 3
 
 
 def test_one_device_has_no_speedup_against_itself(tmp_path: Path) -> None:
@@ -125,6 +189,7 @@ def test_one_device_has_no_speedup_against_itself(tmp_path: Path) -> None:
 
 
 def test_block_without_a_valid_baseline_gives_no_ratio(tmp_path: Path) -> None:
+    @measured_only  # a reference is valid in every block, and no denominator of a speed-up
     def outcome(trial: Trial) -> Outcome:
         if (trial.strategy, trial.block) == (ONE, 1):
             return make_failure(trial)
@@ -137,39 +202,46 @@ def test_block_without_a_valid_baseline_gives_no_ratio(tmp_path: Path) -> None:
     assert values_of(point, "speedup") == pytest.approx((1.5,))
 
 
-def test_ratio_never_mixes_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = make_run(dataclasses.replace(SWEEP, num_blocks=1))
-    folder = fill(tmp_path, run, lambda trial: by_block(trial) if trial.strategy is ONE else None)
-    other = dataclasses.replace(ENVIRONMENT, machine_fingerprint="f" * 16)
-    monkeypatch.setattr(example_runs, "ENVIRONMENT", other)
-    folder.put(record_of(run, by_block(plan_trial(run, cell_of(MIRRORED, 64)))))
-    analysis = analyze(run, folder.read())
+def test_ratio_never_mixes_machines(tmp_path: Path) -> None:
+    run, other = make_run(ONCE), dataclasses.replace(ENVIRONMENT, machine_fingerprint="f" * 16)
+    places = {ONE: ENVIRONMENT, MIRRORED: other}
+    records = [record_of(run, by_block(trial), environment=places[trial.strategy]) for trial in plan(run)]
+    analysis = analyze(run, read_records(tmp_path, records))
     assert point_of(analysis, MIRRORED).n == 1
-    assert point_of(analysis, MIRRORED).summary("speedup") is None
+    columns = ("speedup", "weak_efficiency", "overhead_seconds", "unsplit")
+    assert [point_of(analysis, MIRRORED).summary(column) for column in columns] == [None] * 4
+    assert {pair.comparison.n for pair in analysis.pairs} == {0}
     assert len(analysis.machines) == 2
 
 
 def test_failed_trial_is_a_row_not_a_zero(tmp_path: Path) -> None:
-    sweep = dataclasses.replace(SWEEP, num_blocks=1)
     outcome = {ONE: by_block, MIRRORED: make_failure}
-    point = point_of(analyze_example(tmp_path, sweep, lambda trial: outcome[trial.strategy](trial)), MIRRORED)
+    point = point_of(analyze_example(tmp_path, ONCE, lambda trial: outcome[trial.strategy](trial)), MIRRORED)
     assert point.n == 0
     assert [(p.shortfall, p.reason, p.phase) for p in point.problems] == [("failed", "worker_killed", "training")]
     columns = ("training_seconds", "test_accuracy", "speedup", "seconds_to_target", "wall_seconds")
     assert [point.median(column) for column in columns] == [None] * 5
-    assert point.step_percentiles is None
-    with pytest.raises(StatisticsError):
-        point.value("training_seconds")
+    assert (point.step_percentiles, point.num_cores, point.num_whole) == (None, None, 0)
 
 
-def test_invalid_trial_enters_no_average(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reason", InvalidReason)
+def test_invalid_trial_has_its_own_name_and_enters_no_average(tmp_path: Path, reason: InvalidReason) -> None:
     def outcome(trial: Trial) -> Outcome:
-        if (trial.strategy, trial.block) == (MIRRORED, 2):
-            return make_result(trial, 1.0, (0.1,) * 5, InvalidReason.EXAMPLES_NOT_CONSERVED)
-        return by_block(trial)
+        if (trial.strategy, trial.block) != (MIRRORED, 2):
+            return by_block(trial)
+        result = make_result(trial, 1.0, (0.1,) * 5, reason)
+        if reason is InvalidReason.LOSS_NOT_FINITE:  # the training was ended before its first epoch did
+            return dataclasses.replace(result, epochs=(), windows=())
+        last = dataclasses.replace(result.epochs[-1], train_loss=math.nan, test_accuracy=None)
+        return dataclasses.replace(result, epochs=(*result.epochs[:-1], last))
 
-    point = point_of(analyze_example(tmp_path, SWEEP, outcome), MIRRORED)
+    analysis = analyze_example(tmp_path, SWEEP, outcome)
+    point = point_of(analysis, MIRRORED)
+    assert [(p.block, p.shortfall, p.reason) for p in point.problems] == [(2, "invalid", reason.value)]
     assert values_of(point, "training_seconds") == (30.0, 38.0)
+    assert [pair.comparison.n for pair in analysis.pairs] == [2, 2]
+    assert analysis.accuracy_pairs[0].comparison.n == 2
+    assert analysis.rates[Role.MEASURED, point.cell] == pytest.approx((300_000 / 30 + 300_000 / 38) / 2)
     assert point.steps["trial_key"].nunique() == point.epochs["trial_key"].nunique() == 2
 
 
@@ -183,11 +255,76 @@ def test_target_that_is_not_reached_has_no_time(tmp_path: Path) -> None:
 
 
 def test_baselines_are_kept_apart_and_serve_as_denominators(tmp_path: Path) -> None:
-    run = make_run(Sweep(strategies=(MIRRORED,), global_batch_sizes=(64,)), num_planned_trials=2)
-    folder = fill(tmp_path, run, lambda trial: make_result(trial, 40.0))
-    folder.put(record_of(run, make_result(plan_trial(run, cell_of(ONE, 64), role=Role.BASELINE), 60.0)))
-    analysis = analyze(run, folder.read())
+    sweep = grid(strategies=(MIRRORED,), global_batch_sizes=(64,), num_epochs=1)
+    seconds = {Role.MEASURED: 40.0, Role.BASELINE: 60.0, Role.REFERENCE: 50.0}
+    analysis = analyze_example(tmp_path, sweep, lambda trial: make_result(trial, seconds[trial.role]))
     assert [p.strategy for p in analysis.points] == [MIRRORED]
-    assert [(p.strategy, p.role, p.n) for p in analysis.baselines] == [(ONE, Role.BASELINE, 1)]
+    assert [(p.role, p.global_batch_size, p.n) for p in (*analysis.references, *analysis.baselines)] == [
+        (Role.REFERENCE, 64, 1),
+        (Role.BASELINE, 64, 1),
+        (Role.BASELINE, 32, 1),
+    ]
     assert analysis.points[0].median("speedup") == pytest.approx(1.5)
-    assert analysis.coverage.missing == 0
+    assert analysis.points[0].median("unsplit") == pytest.approx(1.25)
+    assert [point.median("speedup") for point in analysis.references] == [None]
+
+
+def test_discarded_trial_is_in_no_number_but_the_pace(tmp_path: Path) -> None:
+    run = make_run(ONCE)
+    discarded = make_result(plan_trial(run, cell_of(ONE, 64), role=Role.DISCARDED), 2.0, (0.3,))
+    records = [record_of(run, realistic(trial)) for trial in plan(run)]
+    honest = analyze(run, read_records(tmp_path / "without", records))
+    found = analyze(run, read_records(tmp_path / "with", [record_of(run, discarded, num_attempts=1), *records]))
+    for one, other in zip(honest.points, found.points, strict=True):
+        assert one.trials.equals(other.trials)
+        assert (len(one.epochs), len(one.steps)) == (len(other.epochs), len(other.steps))
+    assert [pair.comparison for pair in found.pairs] == [pair.comparison for pair in honest.pairs]
+    assert found.machines == honest.machines
+    key = (Role.DISCARDED, cell_of(ONE, 64))
+    assert {**found.rates} == {**honest.rates, key: pytest.approx(4096 / 2)}
+
+
+def test_rates_are_medians_of_the_valid_trials(tmp_path: Path) -> None:
+    rates = analyze_example(tmp_path, SWEEP, by_block).rates
+    assert rates[Role.MEASURED, cell_of(MIRRORED, 64)] == pytest.approx(300_000 / 38)
+    assert set(rates) == {
+        (Role.MEASURED, cell_of(ONE, 64)),
+        (Role.MEASURED, cell_of(MIRRORED, 64)),
+        (Role.REFERENCE, cell_of(ONE, 64)),
+        (Role.BASELINE, cell_of(ONE, 32)),
+    }
+
+
+def test_tainted_trials_are_listed_also_where_the_second_attempt_is_valid(tmp_path: Path) -> None:
+    run = make_run(ONCE)
+    taint = {"num_attempts": 2, "first_taint": "other processes took 31.0% of the trial's cores (limit 20%)"}
+    records = [record_of(run, realistic(t), **(taint if t.strategy is MIRRORED else {})) for t in plan(run)]
+    analysis = analyze(run, read_records(tmp_path, records))
+    (row,) = analysis.tainted.to_dict("records")
+    assert row == {
+        "cell": cell_of(MIRRORED, 64),
+        "role": "measured",
+        "block": 1,
+        "status": "valid",
+        "first_taint": taint["first_taint"],
+    }
+    assert point_of(analysis, MIRRORED).n == 1
+
+
+def test_what_was_slowed_on_purpose_is_said(tmp_path: Path) -> None:
+    assert analyze_example(tmp_path / "honest", ONCE).slowdowns == ()
+
+    def outcome(trial: Trial) -> Outcome:
+        return dataclasses.replace(realistic(trial), slowdown=0.1 if trial.strategy is MIRRORED else None)
+
+    assert analyze_example(tmp_path / "slowed", ONCE, outcome).slowdowns == (0.1,)
+
+
+def test_fastest_point_of_each_batch_size_is_by_seconds_an_epoch(tmp_path: Path) -> None:
+    sweep = Sweep(min_blocks=2, max_blocks=2, num_whole_blocks=1, global_batch_sizes=(64, 128))
+
+    def outcome(trial: Trial) -> Outcome:
+        return make_failure(trial) if trial.global_batch_size == 128 else realistic(trial)
+
+    (best,) = analyze_example(tmp_path, sweep, outcome).best_points()
+    assert (best.strategy, best.global_batch_size, best.num_whole, best.n) == (MIRRORED, 64, 1, 2)

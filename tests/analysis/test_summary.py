@@ -1,9 +1,8 @@
 """Order statistics: what n values may claim."""
 
-import pandas as pd
 import pytest
 
-from tasks.analysis.summary import Spread, Summary, pooled_deviation, sampling_error, summarize
+from tasks.analysis.summary import Spread, Summary, sampling_error, summarize
 
 
 def test_summary_of_nothing_is_nothing() -> None:
@@ -33,11 +32,10 @@ def test_median_low_and_high_of_hand_made_values() -> None:
     assert (summary.median, summary.low, summary.high) == (30.5, 29.0, 35.0)
 
 
-def test_pooled_deviation_weighs_groups_by_their_freedom() -> None:
-    # variances 2 (1 degree of freedom) and 1 (2 degrees): (2 x 1 + 1 x 2) / 3
-    assert pooled_deviation(pd.DataFrame([(1.0, 3.0), (1.0, 2.0, 3.0), (9.0,)])) == pytest.approx((4 / 3) ** 0.5)
-    assert pooled_deviation(pd.DataFrame([(1.0,), ()])) is None
-    assert pooled_deviation(pd.DataFrame()) is None
+def test_interval_of_many_values_leaves_the_outermost_out() -> None:
+    summary = Summary((1.0, 9.0, 3.0, 2.0, 4.0, 7.0, 6.0, 5.0, 8.0, 90.0))
+    assert (summary.median, summary.low, summary.high, summary.n) == (5.5, 2.0, 9.0, 10)
+    assert summary.coverage == pytest.approx(0.978516, abs=1e-6)
 
 
 def test_sampling_error_is_binomial() -> None:

@@ -2,8 +2,11 @@ import pytest
 
 from tasks.domain.dataset import PreparedDataset
 from tasks.domain.device import Devices, DeviceType
+from tasks.domain.loop import Loop
+from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep, parse_choice
+from tasks.domain.trial import Role
 
 DATA = PreparedDataset(
     source="mnist",
@@ -15,6 +18,7 @@ DATA = PreparedDataset(
     num_classes=10,
 )
 TWO_CORES = Devices(cores=(0, 1))
+ONE, MIRRORED, WORKERS = Strategy
 
 
 @pytest.mark.parametrize(
@@ -28,8 +32,20 @@ TWO_CORES = Devices(cores=(0, 1))
         ({"global_batch_sizes": (-64,)}, "global_batch_size=-64 must be at least 1"),
         ({"num_epochs": 0}, "num_epochs=0 must be a whole number from 1 to 10000"),
         ({"num_epochs": 10**20}, "must be a whole number from 1 to 10000"),
-        ({"num_blocks": 0}, "num_blocks=0 must be a whole number from 1 to 1000"),
-        ({"num_blocks": 10**8}, "num_blocks=100000000 must be a whole number from 1 to 1000"),
+        ({"min_blocks": 0}, "min_blocks=0 must be a whole number from 1 to 1000"),
+        ({"max_blocks": 10**8}, "max_blocks=100000000 must be a whole number from 1 to 1000"),
+        (
+            {"min_blocks": 7, "max_blocks": 6},
+            "max_blocks=6 is less than min_blocks=7; raise it, or lower min_blocks",
+        ),
+        ({"num_whole_blocks": 0}, "num_whole_blocks=0 must be at least 1, or null for all blocks"),
+        ({"short_epochs": 0}, "short_epochs=0 must be a whole number from 1 to 10000"),
+        ({"half_width": 5.0}, "half_width=5.0 must lie between 0 and 1; use .05 for 5 %"),
+        ({"half_width": 0.0}, "half_width=0.0 must lie between 0 and 1"),
+        ({"half_width": float("nan")}, "half_width=nan must lie between 0 and 1"),
+        ({"budget_minutes": 0.0}, "budget_minutes=0.0 must be greater than 0 and at most a week, 10080"),
+        ({"budget_minutes": 10_081.0}, "budget_minutes=10081.0 must be greater than 0 and at most a week, 10080"),
+        ({"budget_minutes": float("nan")}, "budget_minutes=nan must be greater than 0"),
         ({"num_replicas": 0}, "num_replicas=0 must be a whole number from 1"),
         ({"cores_per_replica": -1}, "cores_per_replica=-1 must be a whole number from 1"),
         ({"max_train_examples": 0}, "max_train_examples=0 must be at least 1, or null"),
@@ -78,6 +94,72 @@ def test_more_replicas_than_gpus_are_refused() -> None:
         Sweep().check(machine, DATA)
     Sweep(device=DeviceType.CPU_SLICE).check(machine, DATA)
     Sweep(num_replicas=1).check(machine, DATA)
+
+
+def test_reduction_that_changes_nothing_is_refused() -> None:
+    asked = {"reductions": (Reduction.ONE_DEVICE,), "strategies": (ONE, MIRRORED)}
+    with pytest.raises(ValueError, match="reduction=one_device changes nothing for mirrored on CPU slices under the"):
+        Sweep(**asked).check(TWO_CORES, DATA)  # type: ignore[arg-type]
+    Sweep(**asked, loops=(Loop.STEP,)).check(TWO_CORES, DATA)  # type: ignore[arg-type]
+    Sweep(**asked).check(Devices(cores=(0,), gpus=("A100",) * 2), DATA)  # type: ignore[arg-type]
+
+
+def members(sweep: Sweep, device: DeviceType = DeviceType.CPU_SLICE) -> list[tuple[str, str]]:
+    return [(role, cell.label) for role, cell in sweep.members(device)]
+
+
+def test_block_trains_the_grid_then_what_its_points_are_set_against() -> None:
+    sweep = Sweep()
+    grid = [("measured", f"{s}, batch {b}") for b in (64, 128, 256) for s in (ONE, MIRRORED, WORKERS)]
+    baseline = [("baseline", "one_device, batch 32")]  # one replica's share of 64; those of 128 and 256 are in the grid
+    wide = [("reference", f"one_device, batch {batch}") for batch in (64, 128, 256)]
+    assert members(sweep) == [*grid, *wide, *baseline]
+    assert members(sweep, DeviceType.GPU) == [*grid, *baseline]  # a GPU cannot be widened
+
+
+def test_points_without_one_device_get_baselines_of_both_batch_sizes() -> None:
+    sweep = Sweep(strategies=(MIRRORED,), global_batch_sizes=(64, 256), loops=(Loop.STEP,), num_replicas=4)
+    assert [label for role, label in members(sweep) if role == "baseline"] == [
+        f"one_device, batch {batch}, step" for batch in (64, 256, 16)
+    ]
+    assert [label for role, label in members(sweep) if role == "reference"] == [
+        f"one_device, batch {batch}, step" for batch in (64, 256)
+    ]
+
+
+@pytest.mark.parametrize("changes", [{"strategies": (ONE,)}, {"num_replicas": 1}])
+def test_what_is_not_split_is_set_against_nothing(changes: dict[str, object]) -> None:
+    sweep = Sweep(**changes)  # type: ignore[arg-type]
+    assert [cell for _, cell in sweep.members(DeviceType.CPU_SLICE)] == list(sweep.cells)
+
+
+def test_each_point_is_trained_by_both_environments_and_nothing_else_is() -> None:
+    sweep = Sweep(versus="/other/python", global_batch_sizes=(64,))
+    assert members(sweep) == [
+        ("measured", f"{strategy}, batch 64{arm}")
+        for strategy in (ONE, MIRRORED, WORKERS)
+        for arm in ("", ", other environment")
+    ]
+
+
+def test_only_the_grid_trains_every_epoch_and_only_in_whole_blocks() -> None:
+    sweep = Sweep(num_epochs=5, short_epochs=2)
+    assert {role: (sweep.epochs_of(role, True), sweep.epochs_of(role, False)) for role in Role} == {
+        Role.MEASURED: (5, 2),
+        Role.BASELINE: (2, 2),
+        Role.REFERENCE: (2, 2),
+        Role.DISCARDED: (2, 2),
+    }
+    assert Sweep(num_epochs=1, short_epochs=2).epochs_of(Role.MEASURED, False) == 1
+
+
+def test_reference_is_as_wide_as_all_slices_together() -> None:
+    sweep = Sweep(num_replicas=3, cores_per_replica=2)
+    assert {role: sweep.cores_of(role) for role in (Role.MEASURED, Role.BASELINE, Role.REFERENCE)} == {
+        Role.MEASURED: 2,
+        Role.BASELINE: 2,
+        Role.REFERENCE: 6,
+    }
 
 
 def test_gpus_are_preferred_where_there_are_some() -> None:

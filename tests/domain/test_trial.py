@@ -3,6 +3,8 @@ import sys
 
 import pytest
 
+from tasks.domain.cell import Arm
+from tasks.domain.trial import Role
 from tests.examples import make_trial
 
 
@@ -16,8 +18,13 @@ def test_batch_arithmetic() -> None:
 def test_key_is_the_content_and_nothing_else() -> None:
     assert make_trial().key == make_trial().key
     assert len(make_trial().key) == 16
-    keys = {make_trial(**change).key for change in ({}, {"seed": 2}, {"block": 2}, {"global_batch_size": 128})}
-    assert len(keys) == 4
+    changes = ({}, {"seed": 2}, {"block": 2}, {"global_batch_size": 128}, {"arm": Arm.OTHER}, {"role": Role.DISCARDED})
+    assert len({make_trial(**change).key for change in changes}) == 6
+
+
+def test_label_states_a_role_that_is_not_the_default() -> None:
+    assert make_trial().label == "mirrored, batch 64, 4 steps a call, block 1"
+    assert make_trial(role=Role.REFERENCE, block=2).label == "mirrored, batch 64, 4 steps a call (reference), block 2"
 
 
 def test_key_is_the_same_in_every_process() -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import multiprocessing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -5,6 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.domain.cell import Arm
 from tasks.domain.device import DeviceType
 from tasks.domain.outcome import (
     Epoch,
@@ -21,8 +23,9 @@ from tasks.results import schema
 from tasks.results.environment import describe_environment
 from tasks.results.error import ResultsError
 from tasks.results.record import Record, build_record
-from tasks.results.run import Run, check_run_name
+from tasks.results.run import End, Run, check_run_name
 from tasks.results.store import RunFolder, put_if_absent, read_tables, write_tables
+from tasks.training.sampling import HostUsage
 from tests.examples import make_trial
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -39,7 +42,6 @@ def make_run(**changes: object) -> Run:
         "num_train_examples": 60_000,
         "num_test_examples": 10_000,
         "num_classes": 10,
-        "num_planned_trials": 9,
     }
     return Run(**(fields | changes))  # type: ignore[arg-type]
 
@@ -73,11 +75,17 @@ def result_of(trial: Trial) -> TrialResult:
         weights_digest="w" * 64,
         max_resident_bytes=10**9,
         peak_device_memory_bytes=None,
-        versions={"python": "3.11.7", "tensorflow": "2.21.0", "keras": "3.15.1", "numpy": "2.4.6"},
+        versions={
+            "stratbench": "0.1.0",
+            "python": "3.11.7",
+            "tensorflow": "2.21.0",
+            "keras": "3.15.1",
+            "numpy": "2.4.6",
+        },
     )
 
 
-def record_of(outcome: TrialResult | TrialFailure, minutes: int = 0) -> Record:
+def record_of(outcome: TrialResult | TrialFailure, minutes: int = 0, **changes: object) -> Record:
     return build_record(
         outcome,
         run_name="r",
@@ -85,6 +93,7 @@ def record_of(outcome: TrialResult | TrialFailure, minutes: int = 0) -> Record:
         python_version="3.11.7",
         started_at=START + timedelta(minutes=minutes),
         queue_seconds=1.5,
+        **changes,  # type: ignore[arg-type]
     )
 
 
@@ -118,6 +127,34 @@ def test_derived_metrics_by_hand(folder: RunFolder) -> None:
     assert record["unexplained_seconds"] == pytest.approx(1.0)
     assert (record["status"], record["reason"]) == ("valid", None)
     assert record["order_checksum"] == "00000000000000ff"
+
+
+def test_what_was_sampled_fills_columns_of_its_own(folder: RunFolder) -> None:
+    names = {field.name for field in dataclasses.fields(HostUsage)}
+    assert names <= {column.name for column in schema.TRIALS}
+    usage = {"cpu_utilisation": 0.93, "gpu_throttle_reasons": ["hw_slowdown"], "foreign_gpu_processes": 0}
+    folder.put(record_of(result_of(make_trial()), usage=usage, num_attempts=2, first_taint="a backup ran"))
+    (row,) = folder.read().trials.to_pylist()
+    assert {name: row[name] for name in usage} == usage
+    assert {row[name] for name in names - set(usage)} == {None}
+    assert (row["num_attempts"], row["first_taint"]) == (2, "a backup ran")
+
+
+def test_honest_trial_has_one_attempt_and_no_slowdown(folder: RunFolder) -> None:
+    folder.put(record_of(result_of(make_trial())))
+    (row,) = folder.read().trials.to_pylist()
+    assert (row["num_attempts"], row["first_taint"], row["slowdown"], row["reduction_seconds"]) == (1, None, None, None)
+    assert (row["arm"], row["role"]) == ("here", "measured")
+
+
+def test_commit_of_another_environment_is_not_known() -> None:
+    versions = {"stratbench": "0.0.9", "python": "3.12.1", "tensorflow": "2.20.0", "keras": "3.10.0", "numpy": "2.1.0"}
+    other = dataclasses.replace(result_of(make_trial(arm=Arm.OTHER)), versions=versions)
+    record = record_of(other)
+    assert (record["stratbench_version"], record["commit"], record["is_commit_clean"]) == ("0.0.9", None, None)
+    assert (record["python_version"], record["tensorflow_version"]) == ("3.12.1", "2.20.0")
+    own = record_of(dataclasses.replace(result_of(make_trial()), versions=versions))
+    assert own["stratbench_version"] == describe_environment().stratbench_version
 
 
 def test_failed_trial_is_a_row_with_nulls_and_not_a_zero(folder: RunFolder) -> None:
@@ -201,18 +238,27 @@ def test_second_run_into_the_same_folder_is_refused(folder: RunFolder) -> None:
     assert folder.describe() == make_run()
 
 
+def test_end_of_a_run_is_written_into_its_description_and_the_trials_stay(folder: RunFolder) -> None:
+    folder.put(record_of(result_of(make_trial())))
+    assert folder.describe().end is None
+    ended = make_run(end=End(reason="2 blocks are recorded", num_blocks=2))
+    folder.update(ended)
+    assert folder.describe() == ended
+    assert folder.finished_keys() == {make_trial().key}
+
+
 def test_run_of_another_schema_version_is_refused_by_naming_both(folder: RunFolder) -> None:
     description = folder.path / "run.json"
-    description.write_text(description.read_text().replace('"schema_version": 2', '"schema_version": 1'))
+    description.write_text(description.read_text().replace('"schema_version": 3', '"schema_version": 2'))
     with pytest.raises(ResultsError) as refused:
         folder.describe()
     assert str(refused.value) == (
-        f"{folder.path} has schema_version=1, this release reads {schema.VERSION}; measure it again, or read it with "
+        f"{folder.path} has schema_version=2, this release reads {schema.VERSION}; measure it again, or read it with "
         "the release that wrote it"
     )
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"schema_version": 2}'])
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"schema_version": 3}'])
 def test_damaged_description_is_named(folder: RunFolder, content: str) -> None:
     (folder.path / "run.json").write_text(content)
     with pytest.raises(ResultsError, match=r"run\.json cannot be read .*; measure the run again") as refused:
@@ -238,7 +284,7 @@ def test_report_tables_keep_types_docs_and_bytes(folder: RunFolder, tmp_path: Pa
     assert (tmp_path / "trials.parquet").read_bytes() == first
     found = pq.read_schema(tmp_path / "trials.parquet")
     assert found.field("training_seconds").metadata[b"unit"] == b"s"
-    assert found.metadata[b"stratbench_schema"] == b"2"
+    assert found.metadata[b"stratbench_schema"] == b"3"
 
 
 def _race(path: Path, who: int, wins: "multiprocessing.Queue[int]") -> None:
@@ -283,8 +329,8 @@ def test_every_column_is_documented_and_named_by_the_rules() -> None:
 def test_columns_that_other_programs_rely_on() -> None:
     trials = {column.name for column in schema.TRIALS}
     assert trials >= {
-        "trial_key", "run_name", "block", "role", "strategy", "global_batch_size", "num_workers", "num_replicas",
+        "trial_key", "run_name", "block", "role", "arm", "strategy", "global_batch_size", "num_workers", "num_replicas",
         "cores_per_replica", "loop", "precision", "status", "reason", "training_seconds", "examples_per_second",
-        "test_accuracy", "device_seconds",
+        "test_accuracy", "device_seconds", "cpu_utilisation", "num_attempts", "first_taint", "slowdown",
     }  # fmt: skip
     assert {column.name for column in schema.EPOCHS} >= {"trial_key", "epoch", "training_seconds", "test_accuracy"}

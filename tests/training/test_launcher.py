@@ -11,6 +11,7 @@ from tasks.domain.outcome import FailureReason, InvalidReason, TrialFailure, Tri
 from tasks.domain.strategy import Strategy
 from tasks.domain.trial import Trial
 from tasks.training.launcher import run_trial
+from tasks.training.sampling import HostUsage
 from tests.examples import make_trial
 
 CORES = Devices(cores=tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else (0, 1))
@@ -141,6 +142,28 @@ def test_missing_devices_are_a_failure_without_a_process(tmp_path: Path) -> None
     trial = make_trial(replicas_per_worker=64, global_batch_size=64)
     failure = fail(trial, tmp_path)
     assert (failure.reason, failure.phase, failure.wall_seconds) == (FailureReason.DEVICES_MISSING, None, 0.0)
+
+
+@pytest.mark.parametrize(("behaviour", "kind"), [("", TrialResult), ("killed", TrialFailure)])
+def test_what_was_sampled_is_told_once_however_the_trial_ended(
+    behaviour: str, kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_WORKER", behaviour)
+    usages: list[HostUsage] = []
+    outcome = run_trial(
+        one(), devices=CORES, data_directory=tmp_path, on_usage=usages.append, module="tests.training.fake_worker"
+    )
+    assert isinstance(outcome, kind)
+    (usage,) = usages
+    assert usage.max_memory_used_bytes
+    assert usage.gpu_utilisation is None
+
+
+def test_nothing_is_sampled_where_no_process_starts(tmp_path: Path) -> None:
+    usages: list[HostUsage] = []
+    trial = make_trial(replicas_per_worker=64, global_batch_size=64)
+    run_trial(trial, devices=CORES, data_directory=tmp_path, on_usage=usages.append)
+    assert usages == []
 
 
 def test_parent_keeps_its_own_cores(tmp_path: Path) -> None:

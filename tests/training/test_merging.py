@@ -2,9 +2,10 @@ import dataclasses
 
 import pytest
 
-from tasks.domain.outcome import Epoch, GradientProbe, InvalidReason, Phase, StepWindow
+from tasks.domain.outcome import Epoch, GradientProbe, InvalidReason, Phase, StepWindow, TrialResult
 from tasks.domain.strategy import Strategy
-from tasks.training.merging import merge_outcomes
+from tasks.domain.trial import Trial
+from tasks.training.merging import find_band, merge_outcomes
 from tasks.training.order import example_order, order_checksum
 from tasks.training.request import WorkerOutcome
 from tests.examples import make_trial
@@ -51,8 +52,9 @@ def outcome(rank: int, **changes: object) -> WorkerOutcome:
     return WorkerOutcome(**(fields | changes))  # type: ignore[arg-type]
 
 
-def merged(*outcomes: WorkerOutcome):  # type: ignore[no-untyped-def]
-    return merge_outcomes(TRIAL, outcomes, wall_seconds=6.0, ended_at=100.5)
+def merged(*outcomes: WorkerOutcome, trial: Trial = TRIAL, wall_seconds: float = 5.8) -> TrialResult:
+    """With 5.75 s in phases, .5 s of them between the last word of the chief and the end of all processes."""
+    return merge_outcomes(trial, outcomes, wall_seconds=wall_seconds, ended_at=100.5)
 
 
 def with_epoch(rank: int, **changes: object) -> WorkerOutcome:
@@ -77,6 +79,73 @@ def test_teardown_lasts_until_all_processes_have_ended() -> None:
     assert merged(outcome(0), outcome(1)).phase_seconds == {"training": 5.0, "teardown": 0.75}
 
 
+@pytest.mark.parametrize("wall_seconds", [5.75 * 1.01, 5.75 / 1.009])
+def test_one_percent_of_the_wall_time_may_belong_to_no_phase(wall_seconds: float) -> None:
+    assert merged(outcome(0), outcome(1), wall_seconds=wall_seconds).invalid_reason is None
+
+
+@pytest.mark.parametrize(("wall_seconds", "gap"), [(6.0, "0.25 s of 6.00 s"), (5.6, "-0.15 s of 5.60 s")])
+def test_wall_time_without_a_phase_is_invalid_unless_another_check_broke(wall_seconds: float, gap: str) -> None:
+    result = merged(outcome(0), outcome(1), wall_seconds=wall_seconds)
+    assert (result.invalid_reason, result.message) == (
+        InvalidReason.LEDGER_GAP,
+        f"{gap} wall time belong to no phase (limit 1 %)",
+    )
+    broken = merged(outcome(0), outcome(1, weights_digests=("x",)), wall_seconds=wall_seconds)
+    assert broken.invalid_reason is InvalidReason.WEIGHTS_DISAGREE
+
+
+def test_reduction_lasts_as_long_as_for_the_slowest_worker() -> None:
+    assert merged(outcome(0), outcome(1)).reduction_seconds is None
+    parts = (outcome(0, reduction_seconds=0.002), outcome(1, reduction_seconds=0.003))
+    assert merged(*parts).reduction_seconds == 0.003
+
+
+def test_training_that_was_slowed_on_purpose_says_so() -> None:
+    assert merged(outcome(0), outcome(1)).slowdown is None
+    assert merged(outcome(0, slowdown=0.1), outcome(1, slowdown=0.1)).slowdown == 0.1
+
+
+FULL = {"num_train_examples": 60_000, "num_epochs": 5}
+
+
+@pytest.mark.parametrize(
+    ("changes", "band"),
+    [
+        (FULL, (0.982, 0.995)),
+        (FULL | {"global_batch_size": 256}, (0.982, 0.995)),
+        (FULL | {"num_epochs": 1}, (0.962, 0.991)),
+        (FULL | {"num_epochs": 2}, None),
+        (FULL | {"num_train_examples": 59_999}, None),
+        (FULL | {"global_batch_size": 32}, None),
+        (FULL | {"learning_rate": 0.01}, None),
+        (FULL | {"dataset": "fashion_mnist"}, None),
+    ],
+)
+def test_band_is_of_the_same_workload_only(changes: dict[str, object], band: tuple[float, float] | None) -> None:
+    found = find_band(make_trial(**changes))
+    assert (found.accuracies if found else None) == band
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "message"),
+    [
+        (0.962, None),
+        (0.991, None),
+        (0.9619, "the final test accuracy is 96.19%, the reference band of this workload is 96.2% to 99.1%"),
+        (0.9911, "the final test accuracy is 99.11%, the reference band of this workload is 96.2% to 99.1%"),
+        (0.0, "the final test accuracy is 0.00%, the reference band of this workload is 96.2% to 99.1%"),
+    ],
+)
+def test_accuracy_outside_the_band_of_honest_trainings_is_invalid(accuracy: float, message: str | None) -> None:
+    trial = make_trial(num_train_examples=60_000, num_epochs=1)
+    checksum = order_checksum(example_order(1, 1, 60_000), 64)
+    epoch = dataclasses.replace(outcome(0).epochs[0], num_examples=60_000, test_accuracy=accuracy)
+    result = merged(outcome(0, epochs=(epoch,), order_checksum=checksum), trial=trial)
+    assert result.message == message
+    assert result.invalid_reason is (InvalidReason.ACCURACY_OUTSIDE_BAND if message else None)
+
+
 def test_fullest_gpu_is_the_peak() -> None:
     assert merged(outcome(0), outcome(1)).peak_device_memory_bytes is None
     gpus = (outcome(0, peak_device_memory_bytes=7), outcome(1, peak_device_memory_bytes=9))
@@ -90,7 +159,9 @@ def test_fullest_gpu_is_the_peak() -> None:
         ((outcome(0), with_epoch(1, num_examples=480)), InvalidReason.EXAMPLES_NOT_CONSERVED, "saw 984 examples"),
         ((outcome(0), outcome(1, order_checksum=6)), InvalidReason.ORDER_NOT_AS_PLANNED, "the order of seed 1"),
         ((outcome(0), outcome(1, weights_digests=("x",))), InvalidReason.WEIGHTS_DISAGREE, "different weights"),
+        ((outcome(0), with_epoch(1, num_examples=1000)), InvalidReason.EXAMPLES_NOT_CONSERVED, "saw 1504 examples"),
         ((with_epoch(0, test_accuracy=None), outcome(1)), InvalidReason.ACCURACY_MISSING, "0 of 1 epochs"),
+        ((outcome(0, epochs=()), outcome(1, epochs=())), InvalidReason.ACCURACY_MISSING, "0 of 1 epochs"),
         (
             (outcome(0, invalid_reason=InvalidReason.LOSS_NOT_FINITE, message="the training loss is nan"), outcome(1)),
             InvalidReason.LOSS_NOT_FINITE,
