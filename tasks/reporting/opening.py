@@ -260,16 +260,16 @@ def _take_notes(analysis: Analysis) -> Iterator[str]:
 
 
 def _every_batch(analysis: Analysis) -> str:
-    """By strategy: its verdicts against one device, batch size by batch size."""
+    """By strategy: its ratios and verdicts against one device, batch size by batch size."""
     run, parts = analysis.run, []
     for strategy in run.sweep.strategies:
-        cells = [p.cell for p in analysis.points_of(strategy) if p.n]
-        pairs = [pair for cell in cells if (pair := analysis.pair_of(cell, Strategy.ONE_DEVICE))]
-        if pairs and strategy is not Strategy.ONE_DEVICE:
-            ratios = ", ".join(ratio_with_interval(pair.comparison) for pair in pairs)
-            verdicts = dict.fromkeys(said(pair.comparison) for pair in pairs)
-            batches = ", ".join(str(pair.cell.global_batch_size) for pair in pairs)
-            parts.append(f"{strategy.label} {ratios} at batch {batches} ({' / '.join(verdicts)})")
+        pairs = [analysis.pair_of(point.cell, Strategy.ONE_DEVICE) for point in analysis.points_of(strategy)]
+        found = [
+            f"{ratio_with_interval(pair.comparison)} at batch {pair.cell.global_batch_size} ({said(pair.comparison)})"
+            for pair in pairs
+            if pair and pair.comparison.n
+        ]
+        parts += [f"{strategy.label} {', '.join(found)}"] if found and strategy is not Strategy.ONE_DEVICE else []
     if not parts:
         return f"No strategy has a valid trial beside {one_device(run)} in the same block."
     return f"Adding hardware, times as fast as {one_device(run)}: {'; '.join(parts)}."

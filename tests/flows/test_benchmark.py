@@ -1,9 +1,18 @@
 import dataclasses
 import inspect
+from collections.abc import Callable
+from pathlib import Path
 
-from flows.benchmark import benchmark
+import pytest
+from prefect.client.schemas.objects import StateType
+
+from flows.benchmark import _command, _final_state, benchmark
 from flows.trial import trial
+from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
+from tasks.domain.trial import Trial
+from tests.analysis.example_runs import Outcome, analyze_example, make_failure, realistic
+from tests.reporting.reports import pair
 
 
 def test_the_form_offers_every_field_of_the_sweep_with_its_default() -> None:
@@ -21,7 +30,40 @@ def test_the_form_explains_every_parameter_and_bounds_it() -> None:
         assert schema.get("description"), f"{name} is not described"
     assert properties["num_epochs"]["minimum"] == 1
     assert properties["strategies"]["minItems"] == 1
-    assert properties["learning_rate"]["exclusiveMaximum"] == 1
+    assert properties["min_blocks"]["minimum"] == properties["short_epochs"]["minimum"] == 1
+    assert properties["half_width"]["exclusiveMaximum"] == properties["learning_rate"]["exclusiveMaximum"] == 1
+
+
+def test_command_of_a_run_states_what_differs_from_the_defaults() -> None:
+    sweep = Sweep(min_blocks=8, num_whole_blocks=None, strategies=(Strategy.ONE_DEVICE,))
+    assert _command(sweep) == (
+        "prefect deployment run benchmark/full --param 'strategies=[\"one_device\"]' --param min_blocks=8 "
+        "--param num_whole_blocks=null"
+    )
+    assert _command(Sweep()) == "prefect deployment run benchmark/full"
+
+
+@pytest.mark.parametrize(
+    ("outcome_of", "changes", "type_and_name"),
+    [
+        (realistic, {}, (StateType.COMPLETED, "Completed")),
+        (lambda t: None if t.block == 2 else realistic(t), {}, (StateType.COMPLETED, "Degraded")),
+        (lambda t: make_failure(t) if t.block == 2 else realistic(t), {}, (StateType.COMPLETED, "Degraded")),
+        (lambda t: None if t.block == 2 else realistic(t), {"end": None}, (StateType.COMPLETED, "Degraded")),
+        (make_failure, {}, (StateType.FAILED, "Failed")),
+        (lambda t: None, {}, (StateType.FAILED, "Failed")),
+    ],
+    ids=["complete", "damaged", "failed", "partial", "all failed", "empty"],
+)
+def test_run_without_any_value_fails_and_one_with_gaps_is_degraded(
+    tmp_path: Path,
+    outcome_of: Callable[[Trial], Outcome],
+    changes: dict[str, object],
+    type_and_name: tuple[StateType, str],
+) -> None:
+    state = _final_state(analyze_example(tmp_path, pair(2), outcome_of, **changes), Path("reports/x/report.md"))
+    assert (state.type, state.name) == type_and_name
+    assert str(state.message).endswith(" of 8 trials valid; report: reports/x/report.md")
 
 
 def test_flows_have_the_names_that_deployments_use() -> None:

@@ -1,16 +1,27 @@
+import dataclasses
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from flows.__main__ import main
+from flows.direct import judge
+from flows.opening import open_run
 from tasks.data.preparation import prepare
 from tasks.domain.device import Devices
 from tasks.domain.exit_code import ExitCode, worst
+from tasks.domain.outcome import InvalidReason, TrialResult
+from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Trial
+from tasks.results import schema
+from tasks.results.store import RunFolder
+from tasks.training.request import PROTOCOL_VERSION
+from tests.analysis.example_runs import MIRRORED, Outcome, analyze_example, fill, make_failure, make_run, plan
+from tests.reporting.reports import RUNNING, paced, pair, versus
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +56,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (
             "--loop fused keras_fit",
             "multi_worker_mirrored, batch 64, keras_fit cannot work: Keras 3 does not train by fit under "
-            "MultiWorkerMirroredStrategy; leave one of the two out, or leave out only what cannot work by",
+            "MultiWorkerMirroredStrategy; leave it out of the grid, or set skip_unsupported "
+            "(--skip-unsupported) to leave out only such combinations",
         ),
         (
             "--loop keras_fit --skip-unsupported",
@@ -54,9 +66,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         (
             "--loop keras_fit --xla on --strategy mirrored",
-            "Keras does not compile by XLA under MirroredStrategy; leave one of the two out",
+            "Keras does not compile by XLA under MirroredStrategy; leave it out of the grid",
         ),
-        ("--loop step --steps-per-call 8", "the step loop makes one call a step; leave one of the two out"),
+        ("--loop step --steps-per-call 8", "the step loop makes one call a step; leave it out of the grid"),
         (
             "--precision int8",
             "precision='int8' is not known; use one of float32, mixed_bfloat16, mixed_float16, float64",
@@ -93,6 +105,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("--batch-size 65 --replicas 2", "does not divide over num_replicas=2; use a multiple of 2"),
         ("--batch-size 60002", "global_batch_size=60002 is larger than the 60000 training examples"),
         ("--epochs 0", "num_epochs=0 must be a whole number from 1"),
+        ("--blocks 0", "min_blocks=0 must be a whole number from 1 to 1000"),
+        ("--min-blocks 8 --max-blocks 7", "max_blocks=7 is less than min_blocks=8; raise it, or lower min_blocks"),
+        ("--min-blocks 21", "max_blocks=20 is less than min_blocks=21"),
+        ("--half-width 5", "half_width=5.0 must lie between 0 and 1; use .05 for 5 %"),
+        ("--whole-blocks -1", "num_whole_blocks=-1 must be at least 1, or null for all blocks"),
+        ("--short-epochs 0", "short_epochs=0 must be a whole number from 1"),
+        ("--budget-minutes 0", "budget_minutes=0.0 must be greater than 0 and at most a week, 10080"),
         ("--replicas 512 --batch-size 512", "needs 512 physical cores, this machine offers 2; use num_replicas=2"),
         ("--seed 99999999999999999999", "must be a whole number from 0 to 2147483648"),
         ("--max-train-examples 60001", "is more than the 60000 training examples"),
@@ -150,7 +169,9 @@ def test_results_of_another_schema_version_are_refused(place: Path, capsys: pyte
     for folder in ("run", "report"):
         assert main(["report", folder]) == ExitCode.REFUSED
         answer = capsys.readouterr().err
-        assert answer.startswith(f"stratbench report: {folder} has schema_version=1, this release reads 2; measure it")
+        assert answer.startswith(
+            f"stratbench report: {folder} has schema_version=1, this release reads {schema.VERSION}; "
+        )
         assert answer.count("\n") == 1
     assert main(["run", "--output", ".", "--resume"]) == ExitCode.REFUSED
     assert f"{place}/run has schema_version=1" in capsys.readouterr().err
@@ -176,10 +197,173 @@ def test_worst_of_several_results_is_the_exit_code() -> None:
     assert worst([ExitCode.INVALID, ExitCode.FAILED, ExitCode.OK]) is ExitCode.FAILED
 
 
+@pytest.mark.parametrize(
+    ("words", "fields"),
+    [
+        ("", {}),
+        ("--blocks 3", {"min_blocks": 3, "max_blocks": 3}),
+        ("--min-blocks 7 --max-blocks 9 --half-width .02", {"min_blocks": 7, "max_blocks": 9, "half_width": 0.02}),
+        ("--whole-blocks 0", {"num_whole_blocks": None}),
+        ("--whole-blocks 2 --short-epochs 2", {"num_whole_blocks": 2, "short_epochs": 2}),
+        ("--budget-minutes 45", {"budget_minutes": 45.0}),
+    ],
+)
+def test_options_are_fields_of_the_sweep(
+    place: Path, monkeypatch: pytest.MonkeyPatch, words: str, fields: dict[str, object]
+) -> None:
+    asked: list[tuple[Sweep, str]] = []
+
+    def keep(sweep: Sweep, *, run_name: str, **_: object) -> ExitCode:
+        asked.append((sweep, run_name))
+        return ExitCode.PARTIAL
+
+    monkeypatch.setattr("flows.direct.run_sweep", keep)
+    assert main(["run", *words.split()]) == ExitCode.PARTIAL
+    assert main(["versus", "there/bin/python", *words.split()]) == ExitCode.PARTIAL
+    here, versus = (sweep for sweep, _ in asked)
+    assert here == Sweep(**fields)
+    assert versus == dataclasses.replace(here, versus=f"{place}/there/bin/python"), "a worker has another folder"
+    assert [name.split("-")[0] for _, name in asked] == ["run", "versus"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (None, "cannot be run ("),
+        ("echo nonsense", "has no stratbench that can be imported; install it into that environment"),
+        ("exit 1", "has no stratbench that can be imported; install it into that environment"),
+        (
+            "echo 1",
+            f"speaks protocol 1, this release {PROTOCOL_VERSION} and the one before; install a newer release there",
+        ),
+    ],
+)
+def test_other_environment_that_cannot_train_is_refused(
+    place: Path, capsys: pytest.CaptureFixture[str], answer: str | None, sentence: str
+) -> None:
+    python = place / "python"
+    if answer:
+        python.write_text(f"#!/bin/sh\n{answer}\n")
+        python.chmod(0o755)
+    assert main(["versus", "python"]) == ExitCode.REFUSED
+    said = capsys.readouterr().err
+    assert said.startswith(f"stratbench versus: versus={python} ")
+    assert sentence in said
+    assert said.count("\n") == 1
+    assert not (place / "runs").exists()
+
+
+def test_run_is_continued_for_more_blocks_and_for_nothing_else(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    places = {"path": place / "run", "cache": place / "cache", "run_name": "mine", "command": "stratbench run"}
+    open_run(pair(1), may_continue=False, **places)
+    more = pair(2, half_width=0.01)
+    assert open_run(more, may_continue=True, **places).run.sweep == more
+    assert RunFolder(place / "run").describe().sweep == more
+    assert main(["run", "--output", ".", "--resume", "--strategy", "one_device", "mirrored", "--epochs", "2"]) == 2
+    assert (
+        f"{place}/run holds another run: global_batch_sizes was [64], now [64, 128, 256]; num_epochs was 1, now 2; "
+        "choose another name or folder"
+    ) in capsys.readouterr().err
+
+
+def valid(trial: Trial) -> Outcome:
+    return paced(1.8)(trial)
+
+
+def without_mirrored(trial: Trial) -> Outcome:
+    return None if (trial.strategy, trial.block) == (MIRRORED, 2) else valid(trial)
+
+
+def invalid_mirrored(trial: Trial) -> Outcome:
+    result = valid(trial)
+    if trial.strategy is not MIRRORED or not isinstance(result, TrialResult):
+        return result
+    return dataclasses.replace(result, invalid_reason=InvalidReason.LEDGER_GAP, message="a gap")
+
+
+STATES: dict[str, tuple[Callable[[Trial], Outcome], dict[str, object], ExitCode, str]] = {
+    "complete": (valid, {}, ExitCode.OK, "# MNIST, reference CNN"),
+    "lost": (without_mirrored, {}, ExitCode.INVALID, "# DAMAGED: 7 of 8 trials valid. "),
+    "invalid": (invalid_mirrored, {}, ExitCode.INVALID, "# INVALID: 6 of 8 trials valid. "),
+    "failed": (lambda t: make_failure(t) if t.strategy is MIRRORED else valid(t), {}, ExitCode.FAILED, "# FAILED: 6 "),
+    "empty": (lambda t: None, {}, ExitCode.NOT_MEASURED, "# NOT MEASURED: 0 of 8 trials valid. "),
+    "all failed": (make_failure, {}, ExitCode.FAILED, "# NOT MEASURED: 0 of 8 trials valid. "),
+    "cut short": (
+        without_mirrored,
+        RUNNING,
+        ExitCode.PARTIAL,
+        "# FIRST ANSWER, NOT THE END: 2 blocks of at least 2 begun, 7 of 8 trials valid. ",
+    ),
+}
+
+
+@pytest.fixture
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts of few dots: nothing here depends on them."""
+    monkeypatch.setattr("tasks.reporting.charts.DPI", 20)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_report_says_in_title_and_exit_code_what_became_of_the_run(
+    place: Path, coarse: None, state: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome_of, changes, code, title = STATES[state]
+    fill(place / "out" / "run", make_run(pair(2), **changes), outcome_of)
+    assert main(["report", "out"]) == code
+    assert capsys.readouterr().out == "out/report.md\n"
+    files = {path: path.read_bytes() for path in (place / "out").rglob("*") if path.is_file()}
+    assert (place / "out" / "report.md").read_text().startswith(title)
+    assert main(["report", "out"]) == code, "rebuilt from the report's own tables"
+    assert {path: path.read_bytes() for path in (place / "out").rglob("*") if path.is_file()} == files
+
+
+def test_record_that_was_deleted_is_missed_by_the_report(place: Path, coarse: None) -> None:
+    run = make_run(pair(2))
+    fill(place / "run", run)
+    assert main(["report", "run", "--output", "before"]) == ExitCode.OK
+    trial = next(trial for trial in plan(run) if trial.strategy is MIRRORED)
+    (place / "run" / "trials" / f"{trial.key}.parquet").unlink()
+    assert main(["report", "run", "--output", "after"]) == ExitCode.INVALID
+    text = (place / "after" / "report.md").read_text()
+    assert text.startswith("# DAMAGED: 7 of 8 trials valid. ")
+    assert "0 failed, 1 lost," in text
+
+
+@pytest.mark.parametrize(
+    ("num_blocks", "speed", "noise", "changes", "code"),
+    [
+        (6, 0.9, 0.01, {}, ExitCode.REGRESSED),
+        (6, 1.1, 0.01, {}, ExitCode.IMPROVED),
+        (6, 1.0, 0.01, {}, ExitCode.OK),
+        (6, 1.0, 0.2, {}, ExitCode.OK),
+        (5, 0.9, 0.01, {}, ExitCode.INCONCLUSIVE),
+        (6, 1.1, 0.01, RUNNING, ExitCode.PARTIAL),
+        (6, 0.9, 0.01, RUNNING, ExitCode.REGRESSED),
+    ],
+)
+def test_versus_is_judged_by_its_verdicts(
+    tmp_path: Path, num_blocks: int, speed: float, noise: float, changes: dict[str, object], code: ExitCode
+) -> None:
+    analysis = analyze_example(tmp_path, versus(num_blocks), paced(speed, noise=noise), **changes)
+    assert judge(analysis) is code
+
+
+def test_two_runs_are_described_side_by_side(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        fill(place / name, make_run(pair(2), run_name=name))
+    assert main(["compare", "a", "b"]) == ExitCode.OK
+    assert capsys.readouterr().out.startswith("# ")
+
+
+def test_selfcheck_refuses_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["selfcheck", "--families", "99"]) == ExitCode.REFUSED
+    assert capsys.readouterr().err == "stratbench selfcheck: num_families=99 must be a whole number from 100 to 20000\n"
+
+
 @pytest.mark.tensorflow
 def test_single_point_trains_reports_and_rebuilds(tmp_path: Path) -> None:
     """What a user types for one point; the report is then rebuilt from its own Parquet with the same bytes."""
-    words = "--strategy one_device --batch-size 128 --epochs 1 --max-train-examples 1000 --output out"
+    words = "--strategy one_device --batch-size 128 --epochs 1 --blocks 1 --max-train-examples 1000 --output out"
     command = [sys.executable, "-m", "flows"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     ran = subprocess.run(
@@ -187,10 +371,11 @@ def test_single_point_trains_reports_and_rebuilds(tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout.rstrip().splitlines()[-1] == f"report: {tmp_path}/out/report.md"
-    assert len(list((tmp_path / "out" / "run" / "trials").glob("*.parquet"))) == 1
+    assert len(list((tmp_path / "out" / "run" / "trials").glob("*.parquet"))) == 2, "the trial and the discarded one"
     files = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
     assert {
         "report.md",
+        "report.html",
         "trials.parquet",
         "epochs.parquet",
         "steps.parquet",

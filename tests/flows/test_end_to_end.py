@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.domain.strategy import Strategy
+from tasks.domain.trial import Role
 from tasks.results.environment import find_devices
 
 pytestmark = [
@@ -66,19 +67,22 @@ def test_benchmark_ends_in_a_report_of_all_strategies(root: Path) -> None:
     assert page.startswith("http://127.0.0.1:")
     assert "/runs/flow-run/" in page
     text = Path(report).read_text()
-    assert "3 of 3 trials valid" in text
+    assert "5 of 5 trials valid (3 strategies x 1 batch size + 1 reference + 1 baseline, 1 block)" in text
+    assert (Path(report).parent / "report.html").read_text().startswith("<!doctype html>")
     assert "CPU slice" in text
 
     trials = pq.read_table(Path(report).parent / "trials.parquet").to_pylist()
-    assert {trial["strategy"] for trial in trials} == set(Strategy)
+    assert sorted(trial["role"] for trial in trials) == ["baseline", "discarded", *["measured"] * 3, "reference"]
+    assert {trial["strategy"] for trial in trials if trial["role"] == Role.MEASURED} == set(Strategy)
     for trial in trials:
         assert trial["status"] == "valid"
         assert trial["queue_seconds"] > 0
+        assert trial["import_seconds"] < 0.5, "a prepared process has imported TensorFlow, for seconds, before"
         assert 0.2 < trial["test_accuracy"] < 1
-    assert len({trial["order_checksum"] for trial in trials}) == 1
+    assert len({trial["order_checksum"] for trial in trials if trial["role"] == Role.MEASURED}) == 1
 
     logs = list((root / "runs").glob("*/logs/*.log"))
-    assert len(logs) == 3
+    assert len(logs) == 6
     assert all("epoch 1 of 1" in log.read_text() for log in logs)
 
 

@@ -1,23 +1,39 @@
 """Charts: what each must say of itself; that they are the same every time is tested with the report's folder."""
 
+import dataclasses
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tasks.analysis.analysis import Analysis
 from tasks.domain.device import DeviceType
 from tasks.domain.loop import Loop
 from tasks.domain.outcome import Phase
 from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
+from tasks.domain.trial import Trial
 from tasks.reporting import charts
 from tasks.reporting.charts import draw_charts
 from tasks.reporting.palette import LOOKS, PHASE_GROUPS
-from tests.analysis.example_runs import MIRRORED, ONE, WORKERS, analyze_example, make_result
-from tests.reporting.reports import degraded
+from tests.analysis.example_runs import (
+    MIRRORED,
+    ONE,
+    WORKERS,
+    Outcome,
+    analyze_example,
+    grid,
+    make_failure,
+    make_result,
+    realistic,
+)
+from tests.reporting.reports import RUNNING, degraded, paced, pair, versus
 
-NAMES = ["01-training-time", "02-scaling", "03-convergence", "04-step-times", "05-phases"]
+NAMES = ["01-training-time", "02-scaling", "03-convergence", "04-step-split", "05-phases", "06-step-times"]
+PER_POINT = [name for name in NAMES if name not in ("02-scaling", "03-convergence")]
+"""Charts with a row a point."""
 
 
 @pytest.fixture(autouse=True)
@@ -26,14 +42,22 @@ def _coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(charts, "DPI", 20)
 
 
+def svgs_of(analysis: Analysis) -> dict[str, bytes]:
+    """By name; every chart is there as SVG and PNG."""
+    files = draw_charts(analysis)
+    names = [name.removesuffix(".svg") for name in files if name.endswith(".svg")]
+    assert sorted(files) == sorted(f"{name}.{kind}" for name in names for kind in ("svg", "png"))
+    return {name: files[f"{name}.svg"] for name in names}
+
+
 def test_every_chart_says_what_it_is_of(tmp_path: Path) -> None:
-    analysis = analyze_example(tmp_path, Sweep(max_train_examples=2048, num_blocks=5, num_epochs=2), degraded)
+    analysis = analyze_example(tmp_path, grid(5, max_train_examples=2048, num_epochs=2), degraded)
     files = draw_charts(analysis)
     assert sorted(files) == sorted(f"{name}.{kind}" for name in NAMES for kind in ("svg", "png"))
     for name in NAMES:
         text = files[f"{name}.svg"].decode()  # matplotlib leaves every text as a comment beside its outlines
         assert "SMOKE: first 2,048 training examples only" in text
-        assert "DEGRADED: 30 of 45 trials valid" in text
+        assert "FAILED: 50 of 65 trials valid" in text
         assert "2 CPU slices, 1 core each: not a GPU" in text
         assert "n = 0 to 5 a point" in text
         assert "failed: worker_killed (5 blocks)" in text
@@ -44,7 +68,7 @@ def test_every_chart_says_what_it_is_of(tmp_path: Path) -> None:
 
 
 def test_last_second_does_not_touch_the_first_of_the_next_panel(tmp_path: Path) -> None:
-    analysis = analyze_example(tmp_path, Sweep(num_epochs=1), lambda trial: make_result(trial, 4.0 / 1.05))
+    analysis = analyze_example(tmp_path, grid(num_epochs=1), lambda trial: make_result(trial, 4.0 / 1.05))
     panels = charts._convergence(analysis).axes[3:]
     assert [panel.get_xticks()[0] for panel in panels] == [0.0] * 3
     assert all(len(panel.get_xticks()) > 2 for panel in panels)
@@ -52,20 +76,18 @@ def test_last_second_does_not_touch_the_first_of_the_next_panel(tmp_path: Path) 
 
 
 def test_charts_of_several_loops_name_the_loop(tmp_path: Path) -> None:
-    sweep = Sweep(global_batch_sizes=(64, 256), num_epochs=1, loops=tuple(Loop), skip_unsupported=True)
-    files = {
-        name: content.decode(errors="ignore") for name, content in draw_charts(analyze_example(tmp_path, sweep)).items()
-    }
-    for name in ("01-training-time", "04-step-times", "05-phases"):
-        headings = re.findall(r"<!-- (batch .+) -->", files[f"{name}.svg"])
+    sweep = grid(global_batch_sizes=(64, 256), num_epochs=1, loops=tuple(Loop), skip_unsupported=True)
+    files = {name: content.decode() for name, content in svgs_of(analyze_example(tmp_path, sweep)).items()}
+    for name in PER_POINT:
+        headings = re.findall(r"<!-- (batch .+) -->", files[name])
         assert headings == [f"batch {n} under {loop.label}" for n in (64, 256) for loop in Loop]
-    assert all(f"under {loop.label}" in files["02-scaling.svg"] for loop in Loop)
-    assert "<!-- Test accuracy under the fused loop -->" in files["03-convergence.svg"]
-    assert "Keras fit" not in files["03-convergence.svg"]
+    assert all(f"under {loop.label}" in files["02-scaling"] for loop in Loop)
+    assert "<!-- Test accuracy under the fused loop -->" in files["03-convergence"]
+    assert "Keras fit" not in files["03-convergence"]
 
 
 def test_reductions_of_a_strategy_have_names_and_markers_of_their_own(tmp_path: Path) -> None:
-    sweep = Sweep(strategies=(ONE, MIRRORED), num_epochs=1, reductions=(Reduction.AUTO, Reduction.ONE_DEVICE))
+    sweep = grid(strategies=(ONE, MIRRORED), num_epochs=1, reductions=(Reduction.AUTO, Reduction.ONE_DEVICE))
     analysis = analyze_example(tmp_path, sweep)
     keys = charts._strategy_keys(analysis, analysis.points, "ideal")
     assert [(key.get_label(), key.get_fillstyle()) for key in keys[:3]] == [
@@ -74,21 +96,40 @@ def test_reductions_of_a_strategy_have_names_and_markers_of_their_own(tmp_path: 
     assert len(charts.FILLS) == len(Reduction)
 
 
-@pytest.mark.parametrize(
-    ("sweep", "changes"),
-    [
-        (Sweep(strategies=(WORKERS,), global_batch_sizes=(64,), num_epochs=1, dataset="/data/$x_{\\bad}$\n|<b>"), {}),
-        (Sweep(strategies=(MIRRORED, ONE), global_batch_sizes=(256, 64), num_epochs=2), {"device": DeviceType.GPU}),
-    ],
-)
-def test_unusual_runs_have_charts(tmp_path: Path, sweep: Sweep, changes: dict[str, object]) -> None:
-    assert len(draw_charts(analyze_example(tmp_path, sweep, **changes))) == 10
+def test_reference_has_a_row_of_its_own_name(tmp_path: Path) -> None:
+    files = svgs_of(analyze_example(tmp_path, pair()))
+    for name in PER_POINT:
+        rows = re.findall(r"<!-- (\w+Strategy.*) -->", files[name].decode())
+        assert rows[:3] == ["OneDeviceStrategy", "MirroredStrategy", "OneDeviceStrategy, all 2 cores"], name
 
 
-def test_run_without_values_has_charts_that_say_so(tmp_path: Path) -> None:
-    for name, content in draw_charts(analyze_example(tmp_path, Sweep(num_epochs=1), lambda trial: None)).items():
-        if name.endswith(".svg"):
-            assert "NOT MEASURED: 0 of 9 trials valid" in content.decode()
+def test_first_answer_is_marked_in_every_chart(tmp_path: Path) -> None:
+    analysis = analyze_example(tmp_path, pair(), lambda t: realistic(t) if t.block == 1 else None, **RUNNING)
+    words = "FIRST ANSWER, NOT THE END: 1 block of at least 6 begun, 4 of 24 trials valid"
+    assert all(f"<!-- {words} -->" in content.decode() for content in svgs_of(analysis).values())
+
+
+RUNS: dict[str, tuple[Sweep, Callable[[Trial], Outcome], dict[str, object]]] = {
+    "default": (dataclasses.replace(Sweep(), num_epochs=2, max_blocks=6), realistic, {}),
+    "one strategy": (grid(6, strategies=(ONE,), num_epochs=1), realistic, {}),
+    "one strange strategy": (pair(1, strategies=(WORKERS,), dataset="/data/$x_{\\bad}$\n|<b>"), realistic, {}),
+    "two loops": (grid(num_epochs=1, strategies=(ONE, MIRRORED), loops=(Loop.FUSED, Loop.KERAS_FIT)), realistic, {}),
+    "versus": (versus(), paced(0.9), {}),
+    "GPUs": (pair(2, global_batch_sizes=(256, 64)), realistic, {"device": DeviceType.GPU}),
+    "empty": (pair(), lambda trial: None, {}),
+    "all failed": (pair(), make_failure, {}),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_kind_of_run_has_every_chart(tmp_path: Path, name: str) -> None:
+    sweep, outcome_of, changes = RUNS[name]
+    files = svgs_of(analyze_example(tmp_path, sweep, outcome_of, **changes))
+    assert sorted(files) == NAMES
+    is_void = name in ("empty", "all failed")
+    assert all(("NOT MEASURED: 0 of 24 trials valid" in content.decode()) is is_void for content in files.values())
+    if name == "versus":
+        assert all(f"<!-- OneDeviceStrategy, {arm} -->" in files[PER_POINT[0]].decode() for arm in ("here", "other"))
 
 
 def test_every_strategy_has_a_look_of_its_own() -> None:

@@ -1,7 +1,9 @@
 """Numbers as a reader sees them."""
 
+import numpy as np
 import pytest
 
+from tasks.analysis.statistics import judge_family
 from tasks.analysis.summary import Summary
 from tasks.reporting import numerals
 
@@ -39,10 +41,38 @@ def test_quantities_have_forms_of_their_own() -> None:
     assert (numerals.shown(None), numerals.shown(1.5, numerals.ratio)) == ("—", "1.50 x")
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.0, "1"), (0.5, ".5"), (0.049, ".049"), (0.03125, ".031"), (0.00092, ".00092"), (1e-4, ".0001")],
+)
+def test_p_value_has_two_significant_digits_and_no_leading_zero(value: float, text: str) -> None:
+    assert numerals.p_value(value) == text
+
+
+def test_p_value_that_is_next_to_nothing_is_a_bound_and_never_0() -> None:
+    assert numerals.p_value(9.99e-5) == numerals.p_value(0.0) == "< .0001"
+
+
+def test_ratio_has_its_interval_where_the_pair_was_tested() -> None:
+    noise = np.array([0.01, -0.01, 0.01, -0.01, 0.01, -0.01])
+    (tested,), (untested,), (empty,) = (judge_family([np.log(1.8) + noise[:n]]) for n in (6, 4, 0))
+    assert numerals.ratio_with_interval(tested) == "1.80 x (1.78 to 1.82)"
+    assert numerals.ratio_with_interval(untested) == "1.80 x"
+    assert numerals.ratio_with_interval(empty) == "—"
+
+
+def test_range_is_written_from_three_values_on() -> None:
+    assert numerals.extent(Summary((1.5, 1.6))) == "—"
+    assert numerals.extent(Summary((1.5, 1.6, 1.4))) == "1.40 to 1.60"
+
+
 def test_spread_is_written_from_three_values_on() -> None:
     assert numerals.with_spread(None) == "—"
     assert numerals.with_spread(Summary((31.0, 32.0))) == "31.5"
     assert numerals.with_spread(Summary((31.0, 32.0, 30.0))) == "31.0 (30.0 to 32.0)"
+    assert numerals.with_spread(Summary((31.0, 32.0, 30.0, 33.0, 29.0, 34.0, 28.0, 35.0, 27.0))) == (
+        "31.0 (28.0 to 34.0)"
+    ), "from so many on the interval leaves out the extremes"
 
 
 def test_span_of_equal_texts_is_one() -> None:

@@ -1,56 +1,84 @@
-"""The Prefect task: the files first, the artifact if it can be had."""
+"""The Prefect task: the files first, the artifact if it can be had, and one artifact a run."""
 
 import asyncio
 import logging
-import threading
-from collections.abc import Callable
+import os
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import Artifact
+from prefect.testing.utilities import prefect_test_harness
 
-from tasks.reporting import task
-from tasks.results.run import Run
+from tasks.analysis.analysis import analyze
+from tasks.domain.sweep import Sweep
+from tasks.reporting import charts, task
+from tasks.results.run import End
 from tests.analysis.example_runs import fill, make_run
+from tests.reporting.reports import RUNNING, paced, pair
+
+Write = Callable[[int, UUID | None], Awaitable[UUID | None]]
 
 
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
-    """The task on a run without records; the report itself is tested elsewhere."""
-    fill(tmp_path / "run", make_run(), lambda trial: None)
-
-    def write_report(run: Run, tables: object, folder: Path) -> Path:
-        assert threading.current_thread() is not threading.main_thread(), "the event loop would stand still"
-        folder.mkdir()
-        (folder / "report.md").write_text(run.run_name)
-        return folder / "report.md"
-
-    monkeypatch.setattr(task, "write_report", write_report)
-    monkeypatch.setattr(task, "artifact_markdown", lambda run, tables, path: f"# {run.run_name}: {path.name}")
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """The task after so many blocks of a run of two."""
+    monkeypatch.setattr(charts, "DPI", 20)
     monkeypatch.setattr(task, "get_run_logger", lambda: logging.getLogger("run"))
-    return lambda: asyncio.run(task.write_run_report.fn(str(tmp_path / "run"), str(tmp_path / "report")))
+    sweep: Sweep = pair(2)
+
+    def call(num_blocks: int, artifact: UUID | None) -> Awaitable[UUID | None]:
+        end = {"end": End(reason="2 blocks are recorded", num_blocks=2)} if num_blocks == 2 else RUNNING
+        run = make_run(sweep, **end)
+        folder = fill(tmp_path / f"run-{num_blocks}", run, lambda t: paced(1.8)(t) if t.block <= num_blocks else None)
+        tables = folder.read()
+        return task.write_run_report.fn(analyze(run, tables), tables, str(tmp_path / "report"), artifact)
+
+    return call
 
 
-def test_task_writes_the_report_and_its_artifact_under_one_key(
-    write: Callable[[], str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[tuple[str, str, str]] = []
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Prefect with a database of its own."""
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
 
-    async def make(markdown: str, key: str, description: str) -> None:
-        made.append((key, description, markdown))
 
-    monkeypatch.setattr(task, "acreate_markdown_artifact", make)
-    assert Path(write()).read_text() == "full-2026-11-22"
-    assert made == [("benchmark-report", "Report of full-2026-11-22", "# full-2026-11-22: report.md")]
+@pytest.mark.prefect
+def test_each_block_renews_the_one_artifact_of_the_run(write: Write, server: None, tmp_path: Path) -> None:
+    async def read() -> Artifact:
+        async with get_client() as client:
+            (found,) = await client.read_artifacts()
+        assert (found.key, found.type) == ("benchmark-report", "markdown")
+        assert found.description == "Report of full-2026-11-22"
+        return found
+
+    async def write_twice() -> None:
+        first = await write(1, None)
+        early = await read()
+        assert str(early.data).startswith("# FIRST ANSWER, NOT THE END: MNIST")
+        assert await write(2, first) == first == early.id
+        assert str((await read()).data).startswith("# MNIST, reference CNN, 2 CPU slices")
+
+    asyncio.run(write_twice())
+    assert "8 of 8 trials valid" in (tmp_path / "report" / "report.md").read_text()
 
 
 @pytest.mark.parametrize("broken", ["artifact_markdown", "acreate_markdown_artifact"])
 def test_artifact_that_cannot_be_made_fails_nothing(
-    write: Callable[[], str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:
     def refuse(*arguments: object, **options: object) -> None:
         raise ConnectionError("no server")
 
     monkeypatch.setattr(task, broken, refuse)
     with caplog.at_level(logging.WARNING, logger="run"):
-        assert Path(write()).is_file()
+        assert asyncio.run(write(1, None)) is None  # type: ignore[arg-type]
+    assert (tmp_path / "report" / "report.md").is_file()
+    assert (tmp_path / "report" / "report.html").is_file()
     assert caplog.messages == ["The report's artifact could not be made; the files are there"]

@@ -1,0 +1,90 @@
+"""A run between two blocks: what it does next, and what it says of that."""
+
+from pathlib import Path
+
+from flows.blocks import review
+from flows.opening import OpenRun
+from tasks.domain.dataset import PreparedDataset
+from tasks.domain.device import DeviceType
+from tasks.domain.sweep import Sweep
+from tasks.domain.trial import Role, Trial
+from tests.analysis.example_runs import MIRRORED, Outcome, fill, make_run, plan, record_of
+from tests.reporting.reports import paced, pair
+
+DATA = PreparedDataset(
+    source="mnist",
+    digest="d" * 64,
+    directory="/nowhere",
+    num_train_examples=60_000,
+    num_test_examples=10_000,
+    image_shape=(28, 28, 1),
+    num_classes=10,
+)
+
+
+def open_example(path: Path, sweep: Sweep, num_blocks: int, deadline: float | None = None) -> OpenRun:
+    """A run of which so many blocks are recorded."""
+
+    def outcome_of(trial: Trial) -> Outcome:
+        return paced(1.8)(trial) if trial.block <= num_blocks else None
+
+    run = make_run(sweep, end=None)
+    return OpenRun(run, fill(path, run, outcome_of), DATA, DeviceType.CPU_SLICE, deadline)
+
+
+def test_first_block_is_a_discarded_trial_and_every_member_of_the_grid(tmp_path: Path) -> None:
+    state = review(open_example(tmp_path, pair(), 0))
+    assert state.trials[0].role is Role.DISCARDED
+    assert sorted(trial.role for trial in state.trials[1:]) == ["baseline", "measured", "measured", "reference"]
+    assert {trial.block for trial in state.trials} == {1}
+    assert state.message == "block 1: 5 trials. What they cost is known after the first trial"
+    assert not state.has_ended
+
+
+def test_each_following_block_is_announced_with_what_it_will_buy(tmp_path: Path) -> None:
+    state = review(open_example(tmp_path, pair(max_blocks=20, num_whole_blocks=3, num_epochs=2), 1))
+    assert {trial.block for trial in state.trials} == {2}
+    assert state.message == (
+        "block 2: 5 trials. Expected: 3 whole blocks of about 1.6 min and 8 short ones of about 1.3 min, 15 min in "
+        "all; the widest pair then known to about 5% if runs differ by 5 %"
+    )
+
+
+def test_run_ends_by_itself_and_says_why_on_disk(tmp_path: Path) -> None:
+    opened = open_example(tmp_path, pair(max_blocks=20), 6)
+    state = review(opened)
+    assert state.has_ended
+    assert state.message == (
+        "finished: the widest pair is known to 1.2%, 5.0% were wanted. Bought: 6 blocks, 6 of them whole: the widest "
+        "pair is known to 1.2% (95 %, that pair alone)"
+    )
+    end = opened.folder.describe().end
+    assert end is not None
+    assert (end.reason, end.num_blocks) == ("the widest pair is known to 1.2%, 5.0% were wanted", 6)
+    assert state.analysis.run.end == end, "the report knows, too"
+
+
+def test_precision_that_is_not_reached_asks_for_more_blocks_up_to_the_most(tmp_path: Path) -> None:
+    wanted = pair(max_blocks=7, half_width=0.001)
+    assert {trial.block for trial in review(open_example(tmp_path / "6", wanted, 6)).trials} == {7}
+    state = review(open_example(tmp_path / "7", pair(7, half_width=0.001), 7))
+    assert state.message.startswith("finished: 7 blocks are recorded, the most that were asked for. Bought: 7 blocks")
+
+
+def test_budget_that_is_used_up_ends_the_run_after_a_whole_block(tmp_path: Path) -> None:
+    state = review(open_example(tmp_path, pair(budget_minutes=1.0), 2, deadline=0.0))
+    assert state.message.startswith("finished: the time budget is used up after 2 blocks. Bought: 2 blocks")
+
+
+def test_what_is_missing_of_an_ended_run_is_measured_and_the_end_taken_back(tmp_path: Path) -> None:
+    opened = open_example(tmp_path, pair(1), 1)
+    assert review(opened).has_ended
+    lost = next(trial for trial in plan(opened.run) if trial.strategy is MIRRORED)
+    (tmp_path / "trials" / f"{lost.key}.parquet").unlink()
+    state = review(opened)
+    assert [trial.key for trial in state.trials if trial.role is not Role.DISCARDED] == [lost.key]
+    assert opened.folder.describe().end is None
+    outcome = paced(1.8)(lost)
+    assert outcome
+    opened.folder.put(record_of(opened.run, outcome))
+    assert review(opened).has_ended
