@@ -106,10 +106,9 @@ def _read(given: Path) -> tuple["Run", "Tables", Path]:
     if (folder := RunFolder(given)).exists():
         run = folder.describe()
         return run, folder.read(), locations.reports() / run.run_name
-    inside = RunFolder(given / "run")
-    if (given / "environment.json").exists() or not inside.exists():
-        return *read_report(given), given
-    return inside.describe(), inside.read(), given
+    if (inside := RunFolder(given / "run")).exists():
+        return inside.describe(), inside.read(), given
+    return *read_report(given), given
 
 
 def _selfcheck(arguments: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from tasks.analysis.analysis import Analysis, analyze
 from tasks.domain.trial import Trial
 from tasks.planning.planner import Recorded, forecast, next_trials
 from tasks.planning.stopping import Finished
+from tasks.reporting.numerals import level, plural, share
 from tasks.results.run import End
 from tasks.results.store import Tables
 
@@ -51,10 +52,10 @@ def review(opened: OpenRun) -> Review:
 
 def _bought(analysis: Analysis) -> str:
     width = analysis.half_width
-    blocks = f"Bought: {analysis.num_blocks} blocks, {analysis.num_whole_blocks} of them whole"
+    blocks = f"Bought: {plural(analysis.num_blocks, 'block')}, {analysis.num_whole_blocks} of them whole"
     if width is None:
         return f"{blocks}, too few to know how precise they are"
-    return f"{blocks}: the widest pair is known to {width:.1%} (95 %, that pair alone)"
+    return f"{blocks}: the widest pair is known to {level(width)} (95 %, that pair alone)"
 
 
 def _expected(opened: OpenRun, recorded: Recorded) -> str:
@@ -63,9 +64,9 @@ def _expected(opened: OpenRun, recorded: Recorded) -> str:
         return "What they cost is known after the first trial"
     found = forecast(opened.run.sweep, opened.device, opened.data, recorded)
     whole, short = (seconds / 60 for seconds in found.seconds)
-    text = f"Expected: {found.num_whole} whole blocks of about {whole:.1f} min"
-    text += f" and {found.num_short} short ones of about {short:.1f} min" if found.num_short else ""
+    text = f"Expected: {plural(found.num_whole, 'whole block')} of about {whole:.1f} min"
+    text += f" and {plural(found.num_short, 'short one')} of about {short:.1f} min" if found.num_short else ""
     text += f", {found.num_whole * whole + found.num_short * short:.0f} min in all"
     if found.half_width is not None:
-        text += f"; the widest pair then known to about {found.half_width:.0%} if runs differ by 5 %"
+        text += f"; the widest pair then known to about {share(found.half_width)} if runs differ by 5 %"
     return text

@@ -94,6 +94,6 @@ def _continued(folder: RunFolder, wanted: Run) -> Run:
     different = [f"{name} was {json.dumps(old)}, now {json.dumps(new)}" for name, old, new in pairs if old != new]
     if different:
         raise ResultsError(f"{folder.path} holds another run: {'; '.join(different)}; choose another name or folder")
-    continued = dataclasses.replace(found, sweep=wanted.sweep)
+    continued = dataclasses.replace(found, sweep=wanted.sweep, command=wanted.command)
     folder.update(continued)
     return continued

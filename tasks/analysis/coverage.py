@@ -10,8 +10,9 @@ from tasks.domain.outcome import Status
 from tasks.domain.trial import Role
 from tasks.results.run import Run
 
-MISSING = "missing"
-"""The shortfall of a planned trial without a record; the others are the statuses `invalid` and `failed`."""
+MISSING, LOST = "missing", "lost"
+"""The shortfall of a planned trial without a record, in a run that goes on or was stopped, and in one that had ended;
+the others are the statuses `invalid` and `failed`."""
 
 
 class RunState(StrEnum):
@@ -94,7 +95,7 @@ def build_coverage(run: Run, frames: Frames) -> Coverage:
     members = run.sweep.members(run.device)
     planned = [(block, cell, role) for block in range(1, num_blocks + 1) for role, cell in members]
     places = {place: number for number, place in enumerate(planned)}
-    nothing: dict[Any, Any] = {"status": MISSING}
+    nothing: dict[Any, Any] = {"status": LOST if run.end else MISSING}
     problems = [
         Problem(
             cell=cell,
@@ -112,7 +113,7 @@ def build_coverage(run: Run, frames: Frames) -> Coverage:
         valid=counts.get(Status.VALID, 0),
         invalid=counts.get(Status.INVALID, 0),
         failed=counts.get(Status.FAILED, 0),
-        missing=sum(problem.shortfall == MISSING for problem in problems),
+        missing=sum(problem.shortfall in (MISSING, LOST) for problem in problems),
         num_blocks=num_blocks,
         num_begun=begun,
         has_ended=run.end is not None,

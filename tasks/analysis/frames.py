@@ -15,13 +15,18 @@ from tasks.domain.outcome import Status
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role
+from tasks.results.record import PHASE_COLUMNS
 from tasks.results.store import Tables
 
 SETTING = [field.name for field in fields(Setting)]
 """The columns of a trial's setting."""
 PLACE = ["block", "machine_fingerprint", "arm", *SETTING]
 """What two trials must have in common, beside the batch size, to be compared."""
-OF_WHOLE = ["training_seconds", "device_seconds", "test_accuracy", "test_loss"]
+OF_WHOLE = [
+    *("training_seconds", "device_seconds", "test_accuracy", "test_loss"),
+    *("wall_seconds", "unexplained_seconds"),
+    *PHASE_COLUMNS.values(),
+]
 """Columns that only trials of all epochs keep: those of a shorter training are another quantity."""
 
 

@@ -41,9 +41,11 @@ def next_block(
     if clock and num_blocks and sweep.num_whole_blocks is not None:
         behind = max(0, sweep.min_blocks - num_blocks - 1) * clock.short_block
         is_whole = is_whole and clock.whole_block + behind <= clock.left
-    is_known = half_width is not None and half_width <= sweep.half_width
-    if num_blocks >= sweep.min_blocks and is_known and (sweep.num_whole_blocks is None or not is_whole):
-        return Finished(f"the widest pair is known to {half_width:.1%}, {sweep.half_width:.1%} were wanted")
+    is_enough = num_blocks >= sweep.min_blocks and (sweep.num_whole_blocks is None or not is_whole)
+    if is_enough and half_width is not None and half_width <= sweep.half_width:
+        return Finished(
+            f"the widest pair is known to {100 * half_width:.3g} %, {100 * sweep.half_width:.3g} % were wanted"
+        )
     if clock is None or num_blocks == 0:
         return is_whole
     if (clock.whole_block if is_whole else clock.short_block) > clock.left:

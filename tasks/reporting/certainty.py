@@ -15,6 +15,7 @@ from tasks.analysis.statistics import (
     AccuracyComparison,
     Comparison,
 )
+from tasks.analysis.summary import MIN_RANGE_VALUES
 from tasks.domain.trial import Role
 from tasks.reporting.grid import setting_names
 from tasks.reporting.labels import strategy_code, undecided, unsplit, verdict_name
@@ -78,7 +79,7 @@ def _sign_flip(comparison: Comparison) -> str:
 
 
 def _range(comparison: Comparison) -> str:
-    if comparison.n < 2:
+    if comparison.n < MIN_RANGE_VALUES:
         return ABSENT
     return between(exp(min(comparison.differences)), exp(max(comparison.differences)))
 

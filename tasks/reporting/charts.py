@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.points import Point
 from tasks.analysis.summary import Spread
-from tasks.domain.cell import Cell
+from tasks.domain.cell import Arm, Cell
 from tasks.domain.strategy import Strategy
 from tasks.reporting.labels import (
     gap_notes,
@@ -29,7 +29,7 @@ from tasks.reporting.labels import (
     subtitle,
     tag_lines,
 )
-from tasks.reporting.markdown import Chart
+from tasks.reporting.markdown import COMPARING, Chart
 from tasks.reporting.numerals import digits, level, seconds, share
 from tasks.reporting.palette import ALARM, GREY, INK, LOOKS, PHASE_GROUPS, STYLE
 from tasks.results.record import PHASE_COLUMNS
@@ -183,7 +183,9 @@ def _by_batch(axes: Axes, analysis: Analysis, points: Sequence[Point], column: s
 
 
 def _fill(analysis: Analysis, cell: Cell) -> Fill:
-    """How the markers of the cell's reduction are filled."""
+    """How the markers of the cell's reduction are filled; those of another environment are hollow."""
+    if cell.arm is Arm.OTHER:
+        return "none"
     reductions = analysis.run.sweep.reductions_of(cell.strategy)
     return FILLS[reductions.index(cell.reduction)]
 
@@ -336,6 +338,8 @@ def draw_charts(analysis: Analysis) -> dict[str, bytes]:
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
         for chart, draw in DRAWINGS.items():
+            if analysis.run.sweep.versus and chart in COMPARING:
+                continue
             figure = draw(analysis)
             for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
                 figure.savefig(sink := BytesIO(), format=kind, dpi=DPI, metadata=metadata)

@@ -1,9 +1,12 @@
 """The original report: its figures beside these, its conclusions as claims with a verdict each."""
 
+from statistics import geometric_mean
+
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.claims import Claim, Evidence, Measure
 from tasks.analysis.points import Point
 from tasks.analysis.published import PublishedSetup
+from tasks.analysis.statistics import MIN_VERDICT_BLOCKS, Verdict
 from tasks.domain.device import DeviceType
 from tasks.reporting.labels import setting_name
 from tasks.reporting.markdown import LEFT, RIGHT, Column, field, table
@@ -79,5 +82,8 @@ def _say(claim: Claim) -> str:
 
 
 def _seen(evidence: Evidence) -> str:
-    text = FORMS[evidence.measure](evidence.value.median)
-    return f"{text}, {evidence.verdict}" if evidence.verdict else text
+    """The geometric mean of ratios, as beside the pairs; the median of everything else; and what a test says."""
+    values, form = evidence.value, FORMS[evidence.measure]
+    text = form(geometric_mean(values.values) if form is ratio else values.median)
+    is_judged = evidence.verdict and not (evidence.verdict == Verdict.INCONCLUSIVE and values.n < MIN_VERDICT_BLOCKS)
+    return f"{text}, {evidence.verdict}" if is_judged else text

@@ -111,7 +111,7 @@ def overview(analysis: Analysis) -> tuple[PointColumn, ...]:
         against_one_device(analysis, "verdict", verdict_name, "verdict"),
         against_one_device(analysis, "strong efficiency", lambda c: efficiency(c, replicas), ""),
         median("test accuracy", "test_accuracy", accuracy, "accuracy"),
-        Column(f"s to {level(run.sweep.target_accuracy)}", RIGHT, _to_target),
+        Column(f"s to {level(run.sweep.target_accuracy)}", RIGHT, to_target),
         median("examples/s", "examples_per_second"),
     )
     if run.sweep.versus is None:
@@ -142,7 +142,8 @@ def _of_planned(point: Point) -> str:
     return whole(point.n) if point.n == planned else f"{point.n} of {planned}"
 
 
-def _to_target(point: Point) -> str:
+def to_target(point: Point) -> str:
+    """Median training seconds to the target accuracy, of the whole trials that reached it."""
     reached = point.summary("seconds_to_target")
     if reached is None:
         return "not reached" if point.num_whole else ABSENT

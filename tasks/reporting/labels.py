@@ -127,10 +127,10 @@ def tags(analysis: Analysis) -> dict[str, str]:
         found["SMOKE"] = f"first {run.sweep.max_train_examples:,} training examples only"
     if analysis.slowdowns:
         found["SLOWED ON PURPOSE"] = f"by {', '.join(share(value) for value in analysis.slowdowns)}, as a test"
-    if coverage.state is RunState.PARTIAL and coverage.num_begun:
+    if coverage.num_begun and not coverage.has_ended:
         text = f"{plural(coverage.num_begun, 'block')} of at least {run.sweep.min_blocks} begun"
         found["FIRST ANSWER, NOT THE END"] = f"{text}, {coverage.valid} of {coverage.planned} trials valid"
-    elif coverage.state is not RunState.COMPLETE:
+    if coverage.state not in (RunState.COMPLETE, RunState.PARTIAL) or not coverage.num_begun:
         found[coverage.state.replace("_", " ").upper()] = f"{coverage.valid} of {coverage.planned} trials valid"
     return found
 

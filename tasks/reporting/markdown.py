@@ -29,6 +29,10 @@ class Chart(StrEnum):
     STEP_TIMES = "06-step-times"
 
 
+COMPARING = (Chart.SCALING, Chart.STEP_SPLIT)
+"""Charts of strategies beside each other."""
+
+
 class Edition(NamedTuple):
     """The reader that a report is rendered for."""
 

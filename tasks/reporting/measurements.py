@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from operator import itemgetter
+from statistics import geometric_mean
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from tasks.analysis.statistics import Verdict, t_interval
 from tasks.domain.outcome import Phase
 from tasks.domain.strategy import Strategy
 from tasks.domain.trial import Role
-from tasks.reporting.grid import N, PointColumn, against_one_device, efficiency, median, names, tabulate
+from tasks.reporting.grid import N, PointColumn, against_one_device, efficiency, median, names, tabulate, to_target
 from tasks.reporting.labels import (
     cell_name,
     counts,
@@ -26,7 +27,19 @@ from tasks.reporting.labels import (
     verdict_name,
     width,
 )
-from tasks.reporting.markdown import LEFT, RIGHT, Chart, Column, Edition, bullets, escape, field, folded, table
+from tasks.reporting.markdown import (
+    COMPARING,
+    LEFT,
+    RIGHT,
+    Chart,
+    Column,
+    Edition,
+    bullets,
+    escape,
+    field,
+    folded,
+    table,
+)
 from tasks.reporting.numerals import (
     ABSENT,
     Form,
@@ -79,6 +92,8 @@ def describe(measurement: Measurement, analysis: Analysis, edition: Edition) -> 
     if measurement.chart is Chart.STEP_SPLIT:
         yield from [bullets(said)] if (said := tuple(_explain(analysis))) else []
         points = tuple(point for point in analysis.points if point.num_replicas > 1)
+    if measurement.chart is Chart.PHASES:
+        points = analysis.points
     yield folded(measurement.summary, tabulate(run, columns, points, N) if columns else _trials(analysis))
     if measurement.chart is Chart.SCALING and analysis.baselines:
         yield folded("Baseline points: denominators only", tabulate(run, columns, analysis.baselines, N))
@@ -104,21 +119,24 @@ def _find_training_time(analysis: Analysis) -> str:
 
 def _basis(analysis: Analysis) -> str:
     """The n of a finding about the first setting, and which that is where there are several."""
-    words = f"{counts(analysis.first_points)} a point", setting_name(analysis.run.sweep, analysis.setting)
-    return f"({', '.join(filter(None, words))})"
+    basis = f"{counts(analysis.first_points)} a point" if any(point.n for point in analysis.first_points) else ""
+    return f"({', '.join(filter(None, (basis, setting_name(analysis.run.sweep, analysis.setting))))})"
 
 
 def _find_scaling(analysis: Analysis) -> str:
-    parts = []
-    for kind, column in (("Strong", "efficiency"), ("Weak", "weak_efficiency")):
-        found: dict[str, list[float]] = {}
-        for point in analysis.first_points:
-            if (value := point.median(column)) is not None:
-                found.setdefault(strategy_name(analysis.run.sweep, point.cell), []).append(value)
-        if found:
-            parts.append(f"{kind}: {', '.join(f'{name} {span(values, share)}' for name, values in found.items())}")
-    if not parts:
+    found: dict[tuple[str, str], list[float]] = {}
+    for point in analysis.first_points:
+        name, pair = strategy_name(analysis.run.sweep, point.cell), analysis.pair_of(point.cell, Strategy.ONE_DEVICE)
+        if pair and pair.comparison.ratio:
+            found.setdefault(("Strong", name), []).append(pair.comparison.ratio / point.num_replicas)
+        if (weak := _geometric(point, "weak_efficiency")) is not None:
+            found.setdefault(("Weak", name), []).append(weak)
+    if not found:
         return f"No scaling efficiency: no point has {one_device(analysis.run)} beside it in the same block."
+    parts = []
+    for kind in dict.fromkeys(kind for kind, _ in found):
+        said = (f"{name} {span(values, share)}" for (other, name), values in found.items() if other == kind)
+        parts.append(f"{kind}: {', '.join(said)}")
     return f"Scaling efficiency, ideally 100 %. {'; '.join(parts)} {_basis(analysis)}."
 
 
@@ -139,27 +157,27 @@ def _find_step_split(analysis: Analysis) -> str:
 
 def _explain(analysis: Analysis) -> Iterator[str]:
     """Why a strategy won or lost, from the split of its step; one sentence a strategy."""
-    run = analysis.run
-    for strategy in run.sweep.strategies:
+    for strategy in analysis.run.sweep.strategies:
         parts = []
         for point in analysis.points_of(strategy):
             step, overhead = point.median("step_seconds"), point.median("overhead_seconds")
             pair = analysis.pair_of(point.cell, Strategy.ONE_DEVICE)
             if not (step and overhead is not None and pair and pair.comparison.ratio):
                 continue
-            reduction = point.median("reduction_seconds")
             text = f"at batch {point.global_batch_size} it {WORDS[pair.comparison.verdict]} "
             text += (
                 f"({ratio_with_interval(pair.comparison)}, n = {pair.comparison.n}): of {_milliseconds(step)} a step "
             )
             text += f"one device needs {_milliseconds(step - overhead)} for its share"
-            if reduction is None:
-                text += f", {_milliseconds(overhead)} are overhead"
-            else:
+            reduction = point.median("reduction_seconds")
+            if reduction is not None:
+                text += f", the reduction alone takes {_milliseconds(reduction)}"
+            if reduction is None or reduction > overhead:
                 text += (
-                    f", the reduction alone takes {_milliseconds(reduction)}, {_milliseconds(overhead - reduction)} "
+                    f", the overhead is {_milliseconds(overhead)} in all" if overhead > 0 else ", nothing is overhead"
                 )
-                text += "are the rest (waiting for the slower replica, applying updates, shared caches and memory)"
+            else:
+                text += f", {_milliseconds(overhead - reduction)} are the rest"
             parts.append(text)
         if parts:
             yield f"Why {strategy.label} won or lost here: {'; '.join(parts)}."
@@ -195,7 +213,12 @@ def _find_convergence(analysis: Analysis) -> str:
 
 
 def _find_step_times(analysis: Analysis) -> str:
-    found = {cell_name(analysis.run.sweep, p.cell): times for p in analysis.points if (times := p.step_percentiles)}
+    sweep = analysis.run.sweep
+    found = {
+        cell_name(sweep, p.cell) + (f", {p.cell.arm}" if sweep.versus else ""): times
+        for p in analysis.points
+        if (times := p.step_percentiles)
+    }
     if not found:
         return "No valid trial recorded step times."
     medians = {name: p50 for name, (p50, _, _) in found.items()}
@@ -221,8 +244,8 @@ def _find_phases(analysis: Analysis) -> str:
     return (
         f"Training takes {span((training / wall for wall, training in times), share)} of a trial's wall time; "
         f"the rest is {span((wall - training for wall, training in times), seconds)}, of which no phase explains at "
-        f"most {digits(max(gaps, default=0.0))} s ({counts(analysis.points)} a point, medians over whole and short "
-        "trials)."
+        f"most {digits(max(gaps, default=0.0))} s (n = {span((p.num_whole for p in analysis.points), whole)} whole "
+        "trials a point, medians)."
     )
 
 
@@ -232,12 +255,7 @@ def _convergence(analysis: Analysis) -> tuple[PointColumn, ...]:
     count = min(num_epochs, MAX_EPOCH_COLUMNS)
     return (
         *(_after(round(num_epochs * (number + 1) / count)) for number in range(count)),
-        median(f"s to {target}", "seconds_to_target", absent="not reached"),
-        Column(
-            f"whole trials that reached {target}",
-            RIGHT,
-            lambda p: f"{p.trials['seconds_to_target'].count()} of {p.num_whole}",
-        ),
+        Column(f"s to {target}", RIGHT, to_target),
     )
 
 
@@ -256,7 +274,7 @@ def _scaling(analysis: Analysis) -> tuple[PointColumn, ...]:
         median("examples/s", "examples_per_second"),
         against_one_device(analysis, "speed-up (interval)", ratio_with_interval, ""),
         against_one_device(analysis, "strong efficiency (interval)", lambda c: efficiency(c, replicas), ""),
-        Column("weak efficiency (95 %)", RIGHT, lambda p: _interval(p, "weak_efficiency", share, 100)),
+        Column("weak efficiency (95 %)", RIGHT, _weak),
         Column("v the same cores unsplit", RIGHT, lambda p: _against_unsplit(analysis, p)),
         Column("device-s an epoch", RIGHT, lambda p: shown(_cost(p))),
     )
@@ -267,14 +285,16 @@ def _cost(point: Point) -> float | None:
     return None if seconds_per_epoch is None else seconds_per_epoch * point.num_replicas
 
 
-def _interval(point: Point, column: str, form: Form, scale: float) -> str:
+def _geometric(point: Point, column: str) -> float | None:
+    values = point.trials[column].dropna()
+    return None if values.empty else geometric_mean(values)
+
+
+def _weak(point: Point) -> str:
     """Geometric mean and, from 3 values on, its t interval: described, no verdict rests on it."""
-    values = point.trials[column].dropna().to_numpy(dtype=float)
-    found = t_interval(np.log(values))
-    if found is None:
-        return shown(point.median(column), form)
-    ratio_, low, high = found
-    return f"{form(ratio_)} ({between(scale * low, scale * high, whole)})"
+    text = shown(_geometric(point, "weak_efficiency"), share)
+    found = t_interval(np.log(point.trials["weak_efficiency"].dropna().to_numpy(dtype=float)))
+    return f"{text} ({between(100 * found[1], 100 * found[2], whole)})" if found else text
 
 
 def _against_unsplit(analysis: Analysis, point: Point) -> str:
@@ -310,6 +330,12 @@ STEP_TIMES: tuple[PointColumn, ...] = (
 STEP_NOTE = (
     "One value is the mean step of a window of consecutive steps, between two readings of the clock; percentiles "
     "are taken inside each trial, then the median over trials. They describe and decide nothing."
+)
+
+
+SPLIT_NOTE = (
+    "The reduction alone is timed after the training, with nothing between two of them. The rest is what replicas wait "
+    "for each other, the update of every copy, and caches and memory that they share."
 )
 
 
@@ -351,8 +377,6 @@ def _trials(analysis: Analysis) -> str:
     return table([Column(h, a, itemgetter(i)) for i, (h, a) in enumerate(zip(headers, aligned, strict=True))], rows)
 
 
-COMPARING = (Chart.SCALING, Chart.STEP_SPLIT)
-"""Charts that need a second strategy."""
 TRAINING_TIME = Measurement(
     "Training time", Chart.TRAINING_TIME, _find_training_time, "Every trial", lambda analysis: ()
 )
@@ -360,7 +384,9 @@ TRAINING_TIME = Measurement(
 MEASUREMENTS = (
     Measurement("Scaling", Chart.SCALING, _find_scaling, "Throughput and efficiency by point", _scaling),
     Measurement("Convergence", Chart.CONVERGENCE, _find_convergence, "Test accuracy by epoch, medians", _convergence),
-    Measurement("Where a step goes", Chart.STEP_SPLIT, _find_step_split, "A step's time, medians", _step_split),
+    Measurement(
+        "Where a step goes", Chart.STEP_SPLIT, _find_step_split, "A step's time, medians", _step_split, SPLIT_NOTE
+    ),
     Measurement("Where the wall time goes", Chart.PHASES, _find_phases, "Seconds by phase, medians", _phases),
     Measurement(
         "Step times", Chart.STEP_TIMES, _find_step_times, "Step time by point", lambda analysis: STEP_TIMES, STEP_NOTE

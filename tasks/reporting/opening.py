@@ -42,7 +42,6 @@ from tasks.reporting.numerals import (
     plural,
     ratio,
     ratio_with_interval,
-    seconds,
     share,
     span,
     whole,
@@ -90,6 +89,8 @@ def _coverage(analysis: Analysis) -> str:
     text += _left_out(analysis.run.sweep)
     if analysis.num_blocks < MIN_VERDICT_BLOCKS:
         return f"{text}Verdicts: none ({undecided(analysis.num_blocks)})."
+    if not analysis.pairs:
+        return f"{text}Nothing is compared."
     text += f"Verdicts at 95 %, Holm's rule over {plural(len(analysis.pairs), 'declared pair')}"
     return f"{text}; the widest pair is known to {digits(100 * (width or 0.0))} %." if width else f"{text}."
 
@@ -128,23 +129,24 @@ def _answer(analysis: Analysis) -> Iterator[str]:
         yield "There is nothing to compare and no answer."
         return
     yield _speed(analysis, best)
-    if pair := analysis.pair_of(best.cell, Strategy.ONE_DEVICE, is_unsplit=True):
-        yield _splitting(analysis, pair)
+    at_batch = [p for p in analysis.first_points if p.n and p.global_batch_size == best.global_batch_size]
+    pairs = [pair for p in at_batch if (pair := analysis.pair_of(p.cell, Strategy.ONE_DEVICE, is_unsplit=True))]
+    if pairs:
+        yield _splitting(analysis, max(pairs, key=lambda pair: pair.comparison.ratio or 0.0))
     yield _accuracy(analysis)
     yield from _compare_loops(analysis)
-    if analysis.num_blocks < MIN_VERDICT_BLOCKS:
-        yield f"This describes what was seen and decides nothing: no verdict ({undecided(analysis.num_blocks)})."
+    counts = [p.comparison.n for p in analysis.pairs if best.cell in (p.cell, p.against)]
+    if (num_blocks := min(counts, default=best.n)) < MIN_VERDICT_BLOCKS:
+        yield f"This describes what was seen and decides nothing: no verdict ({undecided(num_blocks)})."
 
 
 def _speed(analysis: Analysis, best: Point) -> str:
     """The smallest time, and the verdicts of that point's pairs."""
     run, summary = analysis.run, best.summary("training_seconds")
     text = f"On {devices_in_full(run)}, {cell_name(run.sweep, best.cell, True)} has the smallest training time: "
-    if summary:
-        unit = f"s for {plural(run.sweep.num_epochs, 'epoch')}"
-        text += f"{with_spread(summary)} {unit} (median, n = {summary.n})"
-    else:
-        text += f"{seconds(best.median('seconds_per_epoch') or 0.0)} an epoch (median, n = {best.n})"
+    text += f"{with_spread(best.summary('seconds_per_epoch'))} s an epoch (median, n = {best.n})"
+    if summary and run.sweep.num_epochs > 1:
+        text += f", {with_spread(summary)} s for {plural(run.sweep.num_epochs, 'epoch')} (n = {summary.n})"
     parts = []
     for point in analysis.first_points:
         if point.global_batch_size != best.global_batch_size or point is best:
@@ -169,7 +171,10 @@ def _against(analysis: Analysis, best: Point, point: Point, name: str) -> str:
 def _splitting(analysis: Analysis, pair: Pair) -> str:
     """Whether the same hardware is better split: another question than whether to add hardware."""
     found, run = pair.comparison, analysis.run
-    text = f"Where this hardware is given and not added, that is {ratio_with_interval(found)} as fast as {unsplit(run)}"
+    name = cell_name(run.sweep, pair.cell)
+    text = (
+        f"Where this hardware is given and not added, {name} is {ratio_with_interval(found)} as fast as {unsplit(run)}"
+    )
     says = {
         Verdict.FASTER: "splitting pays",
         Verdict.SLOWER: "do not split it",
@@ -184,11 +189,12 @@ def _accuracy(analysis: Analysis) -> str:
     pairs, margin = analysis.accuracy_pairs, percentage_points(ACCURACY_MARGIN)
     if not pairs:
         return "Accuracy: one strategy, nothing to compare."
-    n = span((pair.comparison.n for pair in pairs), whole)
+    seeds = [pair.comparison.n for pair in pairs]
+    n = plural(seeds[0], "seed") if len(set(seeds)) == 1 else f"{span(seeds, whole)} seeds"
     by_verdict = defaultdict[AccuracyVerdict, list[AccuracyPair]](list)
     for pair in pairs:
         by_verdict[pair.comparison.verdict].append(pair)
-    basis = f"n = {n} seeds x {plural(pairs[0].num_batch_sizes, 'batch size')}"
+    basis = f"n = {n} x {plural(pairs[0].num_batch_sizes, 'batch size')}"
     if set(by_verdict) == {AccuracyVerdict.EQUIVALENT}:
         return f"Accuracy does not differ: equivalent within {margin} between all strategies ({basis})."
     if set(by_verdict) == {AccuracyVerdict.NOT_DECIDABLE}:
@@ -204,7 +210,8 @@ def _answer_versus(analysis: Analysis) -> Iterator[str]:
     """What the other environment's pairs say, the differing ones by name."""
     found = defaultdict[Verdict, list[Pair]](list)
     for pair in analysis.pairs:
-        found[pair.comparison.verdict].append(pair)
+        if pair.comparison.n >= MIN_VERDICT_BLOCKS:
+            found[pair.comparison.verdict].append(pair)
     counted = ", ".join(f"{len(found[verdict])} {verdict}" for verdict in Verdict)
     n = span((pair.comparison.n for pair in analysis.pairs), whole)
     yield f"Of {plural(len(analysis.pairs), 'point')}, the other environment against this one: {counted} (n = {n})."
@@ -212,8 +219,10 @@ def _answer_versus(analysis: Analysis) -> Iterator[str]:
         for pair in found[verdict]:
             name = cell_name(analysis.run.sweep, pair.against)
             yield f"{name} is {verdict} there: {ratio_with_interval(pair.comparison)} as fast as here."
-    if analysis.num_blocks < MIN_VERDICT_BLOCKS:
-        yield f"No verdict ({undecided(analysis.num_blocks)})."
+    few = [pair.comparison.n for pair in analysis.pairs if pair.comparison.n < MIN_VERDICT_BLOCKS]
+    if few:
+        where = "" if len(few) == len(analysis.pairs) else f" on {plural(len(few), 'point')}"
+        yield f"No verdict{where} ({undecided(min(few))})."
 
 
 def _compare_loops(analysis: Analysis) -> Iterator[str]:

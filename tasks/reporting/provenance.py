@@ -28,6 +28,8 @@ FACTS = {
     "trials": "num_trials",
 }
 """What the machine's table says: its first column, and where the fact comes from."""
+MOST_LISTED = 12
+"""More problems are folded away."""
 PINNING = {
     (True,): "The processes were pinned to their cores.",
     (False,): "The processes were not pinned: this system has no affinity, so that a slice is a number of threads.",
@@ -92,7 +94,8 @@ def describe_failures(analysis: Analysis, edition: Edition) -> Iterator[str]:
         field("message", LEFT, "message", escape),
     )
     if coverage.problems:
-        yield table(columns, coverage.problems, edition.is_brief)
+        listed = table(columns, coverage.problems, edition.is_brief)
+        yield listed if len(coverage.problems) <= MOST_LISTED else folded("All of them", listed)
 
 
 def describe_repetition(analysis: Analysis) -> tuple[str, ...]:

@@ -48,7 +48,9 @@ SECTIONS = (
     Section("The machine", lambda analysis, _: describe_machine(analysis)),
     Section("What failed", describe_failures, True),
     Section("What is held against a trial", describe_validity),
-    Section("The original report", lambda analysis, _: describe_original(analysis)),
+    Section(
+        "The original report", lambda analysis, _: () if analysis.run.sweep.versus else describe_original(analysis)
+    ),
     Section("How to repeat it", lambda analysis, _: describe_repetition(analysis)),
 )
 

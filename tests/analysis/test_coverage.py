@@ -76,7 +76,7 @@ def test_counts_add_up_and_every_problem_has_its_reason(tmp_path: Path) -> None:
     assert [(p.cell.strategy, p.role, p.shortfall, p.reason) for p in coverage.problems] == [
         (ONE, "measured", "failed", "worker_killed"),
         (MIRRORED, "measured", "invalid", "loss_not_finite"),
-        (WORKERS, "measured", "missing", None),
+        (WORKERS, "measured", "lost", None),
     ]
 
 

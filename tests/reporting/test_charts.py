@@ -61,7 +61,7 @@ def test_every_chart_says_what_it_is_of(tmp_path: Path) -> None:
         assert "2 CPU slices, 1 core each: not a GPU" in text
         assert "n = 0 to 5 a point" in text
         assert "failed: worker_killed (5 blocks)" in text
-        assert "missing (5 blocks)" in text
+        assert "lost (5 blocks)" in text
         assert files[f"{name}.png"].startswith(b"\x89PNG")
         assert b"Software" not in files[f"{name}.png"][:200]
         assert b"<dc:date>" not in files[f"{name}.svg"]
@@ -125,7 +125,8 @@ RUNS: dict[str, tuple[Sweep, Callable[[Trial], Outcome], dict[str, object]]] = {
 def test_every_kind_of_run_has_every_chart(tmp_path: Path, name: str) -> None:
     sweep, outcome_of, changes = RUNS[name]
     files = svgs_of(analyze_example(tmp_path, sweep, outcome_of, **changes))
-    assert sorted(files) == NAMES
+    of_strategies = {"02-scaling", "04-step-split"}
+    assert sorted(files) == [each for each in NAMES if name != "versus" or each not in of_strategies]
     is_void = name in ("empty", "all failed")
     assert all(("NOT MEASURED: 0 of 24 trials valid" in content.decode()) is is_void for content in files.values())
     if name == "versus":
