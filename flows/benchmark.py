@@ -125,39 +125,12 @@ async def benchmark(
         trial_timeout_seconds: deadline of one trial.
         run_name: names the results and the report; a run of that name and configuration is continued.
     """
+    given = {**locals(), "dataset": locations.dataset(dataset)}  # the signature is Sweep's, and Prefect's form
     logger = get_run_logger()
     if late := _hours_late():
         return Failed(name="NotMeasured", message=f"scheduled {late:.1f} hours ago; not measured, not caught up")
     try:
-        sweep = Sweep(
-            strategies=strategies,
-            global_batch_sizes=global_batch_sizes,
-            num_epochs=num_epochs,
-            min_blocks=min_blocks,
-            max_blocks=max_blocks,
-            half_width=half_width,
-            num_whole_blocks=num_whole_blocks,
-            short_epochs=short_epochs,
-            budget_minutes=budget_minutes,
-            versus=versus,
-            num_replicas=num_replicas,
-            device=device,
-            cores_per_replica=cores_per_replica,
-            dataset=locations.dataset(dataset),
-            max_train_examples=max_train_examples,
-            model=model,
-            loops=loops,
-            precisions=precisions,
-            xla=xla,
-            reductions=reductions,
-            steps_per_call=steps_per_call,
-            skip_unsupported=skip_unsupported,
-            is_tf32_enabled=is_tf32_enabled,
-            learning_rate=learning_rate,
-            target_accuracy=target_accuracy,
-            seed=seed,
-            trial_timeout_seconds=trial_timeout_seconds,
-        )
+        sweep = Sweep(**{field.name: given[field.name] for field in dataclasses.fields(Sweep)})
         name = run_name or str(flow_run.name)
         await say_who_is_running(logger)
         async with concurrency(SWEEP_LIMIT, occupy=1, strict=True, lease_duration=LEASE_SECONDS):

@@ -87,6 +87,12 @@ def counts(points: Iterable[Point]) -> str:
     return f"n = {span((point.n for point in points if point.n), whole)}"
 
 
+def basis(analysis: Analysis) -> str:
+    """The n of a finding about the first setting, and which that is where there are several."""
+    basis = f"{counts(analysis.first_points)} a point" if any(point.n for point in analysis.first_points) else ""
+    return f"({', '.join(filter(None, (basis, setting_name(analysis.run.sweep, analysis.setting))))})"
+
+
 def undecided(num_blocks: int) -> str:
     """Why so few blocks decide nothing about speed."""
     return f"{plural(num_blocks, 'block')}, at least {MIN_VERDICT_BLOCKS} needed"

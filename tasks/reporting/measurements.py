@@ -1,7 +1,7 @@
 """The measurements: one section a chart, each with its finding and its table."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from statistics import geometric_mean
 from typing import NamedTuple
@@ -11,14 +11,14 @@ import pandas as pd
 
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.points import Point
-from tasks.analysis.statistics import Verdict, t_interval
+from tasks.analysis.statistics import t_interval
 from tasks.domain.outcome import Phase
 from tasks.domain.strategy import Strategy
 from tasks.domain.trial import Role
 from tasks.reporting.grid import N, PointColumn, against_one_device, efficiency, median, names, tabulate, to_target
 from tasks.reporting.labels import (
+    basis,
     cell_name,
-    counts,
     max_replicas,
     one_device,
     problem_name,
@@ -42,7 +42,6 @@ from tasks.reporting.markdown import (
 )
 from tasks.reporting.numerals import (
     ABSENT,
-    Form,
     accuracy,
     between,
     digits,
@@ -54,6 +53,15 @@ from tasks.reporting.numerals import (
     shown,
     span,
     whole,
+)
+from tasks.reporting.steps import (
+    SPLIT_NOTE,
+    STEP_NOTE,
+    STEP_SPLIT,
+    STEP_TIMES,
+    explain_step_split,
+    find_step_split,
+    find_step_times,
 )
 from tasks.results.record import PHASE_COLUMNS
 
@@ -73,11 +81,15 @@ class Measurement(NamedTuple):
     columns: Callable[[Analysis], tuple[PointColumn, ...]]
     """None where the table has a row for every trial."""
     note: str = ""
+    points_of: Callable[[Analysis], tuple[Point, ...]] = lambda analysis: (*analysis.points, *analysis.references)
+    """The rows of the table."""
+    explain: Callable[[Analysis], Iterable[str]] = lambda analysis: ()
+    """Sentences between the chart and the table."""
 
 
 def describe(measurement: Measurement, analysis: Analysis, edition: Edition) -> Iterator[str]:
     """The finding and its chart; below them, unless in brief, what they rest on."""
-    run, points = analysis.run, (*analysis.points, *analysis.references)
+    run = analysis.run
     if measurement.chart in COMPARING and (len(run.sweep.strategies) == 1 or run.sweep.versus):
         return  # nothing is set beside it
     if any(point.n for point in analysis.points):
@@ -88,12 +100,9 @@ def describe(measurement: Measurement, analysis: Analysis, edition: Edition) -> 
     yield f"![{escape(finding)}]({edition.image_of(measurement.chart)})"
     if edition.is_brief:
         return
-    columns = measurement.columns(analysis)
-    if measurement.chart is Chart.STEP_SPLIT:
-        yield from [bullets(said)] if (said := tuple(_explain(analysis))) else []
-        points = tuple(point for point in analysis.points if point.num_replicas > 1)
-    if measurement.chart is Chart.PHASES:
-        points = analysis.points
+    columns, points = measurement.columns(analysis), measurement.points_of(analysis)
+    if said := tuple(measurement.explain(analysis)):
+        yield bullets(said)
     yield folded(measurement.summary, tabulate(run, columns, points, N) if columns else _trials(analysis))
     if measurement.chart is Chart.SCALING and analysis.baselines:
         yield folded("Baseline points: denominators only", tabulate(run, columns, analysis.baselines, N))
@@ -104,23 +113,17 @@ def describe(measurement: Measurement, analysis: Analysis, edition: Edition) -> 
 def _find_training_time(analysis: Analysis) -> str:
     best = analysis.best_points()
     if not best:
-        return f"No trial gave a valid result {_basis(analysis)}."
+        return f"No trial gave a valid result {basis(analysis)}."
     names = [strategy_name(analysis.run.sweep, point.cell) for point in best]
     (name, wins), *_ = Counter(names).most_common(1)
     own = span((p.median("seconds_per_epoch") or 0.0 for p, n in zip(best, names, strict=True) if n == name), seconds)
     if len(analysis.run.sweep.strategies) == 1:
-        return f"{name} trained an epoch in {own} {_basis(analysis)}."
+        return f"{name} trained an epoch in {own} {basis(analysis)}."
     text = f"{name} has the smallest median time at {wins} of {plural(len(best), 'batch size')}: {own} an epoch"
     singles = [value for p in analysis.points_of(Strategy.ONE_DEVICE) if (value := p.median("seconds_per_epoch"))]
     if singles and best[0].strategy is not Strategy.ONE_DEVICE:
         text += f", against {span(singles, seconds)} on {one_device(analysis.run)}"
-    return f"{text} {_basis(analysis)}."
-
-
-def _basis(analysis: Analysis) -> str:
-    """The n of a finding about the first setting, and which that is where there are several."""
-    basis = f"{counts(analysis.first_points)} a point" if any(point.n for point in analysis.first_points) else ""
-    return f"({', '.join(filter(None, (basis, setting_name(analysis.run.sweep, analysis.setting))))})"
+    return f"{text} {basis(analysis)}."
 
 
 def _find_scaling(analysis: Analysis) -> str:
@@ -137,62 +140,7 @@ def _find_scaling(analysis: Analysis) -> str:
     for kind in dict.fromkeys(kind for kind, _ in found):
         said = (f"{name} {span(values, share)}" for (other, name), values in found.items() if other == kind)
         parts.append(f"{kind}: {', '.join(said)}")
-    return f"Scaling efficiency, ideally 100 %. {'; '.join(parts)} {_basis(analysis)}."
-
-
-def _find_step_split(analysis: Analysis) -> str:
-    """The widest overhead and the narrowest."""
-    found = {cell_name(analysis.run.sweep, p.cell): p for p in analysis.first_points if p.median("overhead_seconds")}
-    if not found:
-        return "No strategy has a one-device trial at its per-replica batch size in the same block."
-    shares = {
-        name: (p.median("overhead_seconds") or 0.0) / (p.median("step_seconds") or 1.0) for name, p in found.items()
-    }
-    low, high = (pick(shares, key=shares.__getitem__) for pick in (min, max))
-    return (
-        f"Overhead, the step's time beyond that of one device at the same per-replica batch, takes from "
-        f"{share(shares[low])} of a step ({low}) to {share(shares[high])} ({high}) {_basis(analysis)}."
-    )
-
-
-def _explain(analysis: Analysis) -> Iterator[str]:
-    """Why a strategy won or lost, from the split of its step; one sentence a strategy."""
-    for strategy in analysis.run.sweep.strategies:
-        parts = []
-        for point in analysis.points_of(strategy):
-            step, overhead = point.median("step_seconds"), point.median("overhead_seconds")
-            pair = analysis.pair_of(point.cell, Strategy.ONE_DEVICE)
-            if not (step and overhead is not None and pair and pair.comparison.ratio):
-                continue
-            text = f"at batch {point.global_batch_size} it {WORDS[pair.comparison.verdict]} "
-            text += (
-                f"({ratio_with_interval(pair.comparison)}, n = {pair.comparison.n}): of {_milliseconds(step)} a step "
-            )
-            text += f"one device needs {_milliseconds(step - overhead)} for its share"
-            reduction = point.median("reduction_seconds")
-            if reduction is not None:
-                text += f", the reduction alone takes {_milliseconds(reduction)}"
-            if reduction is None or reduction > overhead:
-                text += (
-                    f", the overhead is {_milliseconds(overhead)} in all" if overhead > 0 else ", nothing is overhead"
-                )
-            else:
-                text += f", {_milliseconds(overhead - reduction)} are the rest"
-            parts.append(text)
-        if parts:
-            yield f"Why {strategy.label} won or lost here: {'; '.join(parts)}."
-
-
-WORDS = {
-    Verdict.FASTER: "won against one device",
-    Verdict.SLOWER: "lost against one device",
-    Verdict.EQUIVALENT: "drew with one device",
-    Verdict.INCONCLUSIVE: "has no verdict against one device",
-}
-
-
-def _milliseconds(value: float) -> str:
-    return f"{digits(1000 * value)} ms"
+    return f"Scaling efficiency, ideally 100 %. {'; '.join(parts)} {basis(analysis)}."
 
 
 def _find_convergence(analysis: Analysis) -> str:
@@ -210,28 +158,6 @@ def _find_convergence(analysis: Analysis) -> str:
     first = reached.sort_values("seconds_to_target", kind="stable").iloc[0]
     text += f", after epoch {span(reached['epochs_to_target'], whole)}; the smallest training time to it was "
     return f"{text}{seconds(first['seconds_to_target'])} ({first['point']})."
-
-
-def _find_step_times(analysis: Analysis) -> str:
-    sweep = analysis.run.sweep
-    found = {
-        cell_name(sweep, p.cell) + (f", {p.cell.arm}" if sweep.versus else ""): times
-        for p in analysis.points
-        if (times := p.step_percentiles)
-    }
-    if not found:
-        return "No valid trial recorded step times."
-    medians = {name: p50 for name, (p50, _, _) in found.items()}
-    tails = {name: p99 / p50 for name, (p50, _, p99) in found.items()}
-    fast, slow, tail = (
-        min(medians, key=medians.__getitem__),
-        max(medians, key=medians.__getitem__),
-        max(tails, key=tails.__getitem__),
-    )
-    return (
-        f"Median step from {digits(1000 * medians[fast])} ms ({fast}) to {digits(1000 * medians[slow])} ms ({slow}); "
-        f"the widest tail, p99 / p50, is {digits(tails[tail])} x ({tail}; {counts(analysis.points)} a point)."
-    )
 
 
 def _find_phases(analysis: Analysis) -> str:
@@ -256,7 +182,12 @@ def _convergence(analysis: Analysis) -> tuple[PointColumn, ...]:
     return (
         *(_after(round(num_epochs * (number + 1) / count)) for number in range(count)),
         Column(f"s to {target}", RIGHT, to_target),
+        Column(f"whole trials that reached {target}", RIGHT, _reached),
     )
+
+
+def _reached(point: Point) -> str:
+    return f"{point.trials['seconds_to_target'].count()} of {point.num_whole}" if point.num_whole else ABSENT
 
 
 def _after(epoch: int) -> PointColumn:
@@ -302,41 +233,12 @@ def _against_unsplit(analysis: Analysis, point: Point) -> str:
     return f"{ratio_with_interval(pair.comparison)}, {verdict_name(pair.comparison)}" if pair else ABSENT
 
 
-def _step_split(_: Analysis) -> tuple[PointColumn, ...]:
-    milliseconds: Form = lambda value: digits(1000 * value)  # noqa: E731
-    return (
-        field("per-replica batch", RIGHT, "per_replica_batch_size"),
-        median("step ms", "step_seconds", milliseconds),
-        median("overhead ms", "overhead_seconds", milliseconds),
-        median("reduction alone ms", "reduction_seconds", milliseconds),
-    )
-
-
 def _phases(_: Analysis) -> tuple[PointColumn, ...]:
     return (
         *(median(phase.replace("_", " "), PHASE_COLUMNS[phase]) for phase in Phase),
         median("unexplained", "unexplained_seconds"),
         median("wall", "wall_seconds"),
     )
-
-
-STEP_TIMES: tuple[PointColumn, ...] = (
-    field("p50 ms", RIGHT, "step_percentiles", lambda percentiles: digits(1000 * percentiles[0])),
-    field("p95 ms", RIGHT, "step_percentiles", lambda percentiles: digits(1000 * percentiles[1])),
-    field("p99 ms", RIGHT, "step_percentiles", lambda percentiles: digits(1000 * percentiles[2])),
-    Column("windows", RIGHT, lambda point: f"{len(point.steps):,}"),
-    Column("steps a window", RIGHT, lambda point: span(point.steps["num_steps"].nlargest(1), whole)),
-)
-STEP_NOTE = (
-    "One value is the mean step of a window of consecutive steps, between two readings of the clock; percentiles "
-    "are taken inside each trial, then the median over trials. They describe and decide nothing."
-)
-
-
-SPLIT_NOTE = (
-    "The reduction alone is timed after the training, with nothing between two of them. The rest is what replicas wait "
-    "for each other, the update of every copy, and caches and memory that they share."
-)
 
 
 def _trials(analysis: Analysis) -> str:
@@ -385,10 +287,24 @@ MEASUREMENTS = (
     Measurement("Scaling", Chart.SCALING, _find_scaling, "Throughput and efficiency by point", _scaling),
     Measurement("Convergence", Chart.CONVERGENCE, _find_convergence, "Test accuracy by epoch, medians", _convergence),
     Measurement(
-        "Where a step goes", Chart.STEP_SPLIT, _find_step_split, "A step's time, medians", _step_split, SPLIT_NOTE
+        "Where a step goes",
+        Chart.STEP_SPLIT,
+        find_step_split,
+        "A step's time, medians",
+        lambda analysis: STEP_SPLIT,
+        SPLIT_NOTE,
+        lambda analysis: tuple(point for point in analysis.points if point.num_replicas > 1),
+        explain_step_split,
     ),
-    Measurement("Where the wall time goes", Chart.PHASES, _find_phases, "Seconds by phase, medians", _phases),
     Measurement(
-        "Step times", Chart.STEP_TIMES, _find_step_times, "Step time by point", lambda analysis: STEP_TIMES, STEP_NOTE
+        "Where the wall time goes",
+        Chart.PHASES,
+        _find_phases,
+        "Seconds by phase, medians",
+        _phases,
+        points_of=lambda analysis: analysis.points,
+    ),
+    Measurement(
+        "Step times", Chart.STEP_TIMES, find_step_times, "Step time by point", lambda analysis: STEP_TIMES, STEP_NOTE
     ),
 )

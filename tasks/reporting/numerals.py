@@ -29,6 +29,11 @@ def seconds(value: float) -> str:
     return f"{digits(value)} s"
 
 
+def milliseconds(value: float) -> str:
+    """Seconds as milliseconds, the unit left to a column's header: `6.17`."""
+    return digits(1000 * value)
+
+
 def ratio(value: float) -> str:
     """How many times as much: `1.23 x`."""
     return f"{digits(value)} x"
