@@ -110,9 +110,9 @@ def overview(analysis: Analysis) -> tuple[PointColumn, ...]:
         against_one_device(analysis, f"speed-up v {one}", ratio_with_interval, "speed-up"),
         against_one_device(analysis, "verdict", verdict_name, "verdict"),
         against_one_device(analysis, "strong efficiency", lambda c: efficiency(c, replicas), ""),
-        median("test accuracy", "test_accuracy", accuracy, "accuracy"),
+        Column("test accuracy", RIGHT, lambda p: with_spread(p.summary("test_accuracy"), accuracy), "accuracy"),
         Column(f"s to {level(run.sweep.target_accuracy)}", RIGHT, to_target),
-        median("examples/s", "examples_per_second"),
+        Column("examples/s", RIGHT, lambda p: with_spread(p.summary("examples_per_second"))),
     )
     if run.sweep.versus is None:
         return columns
@@ -148,7 +148,7 @@ def to_target(point: Point) -> str:
     if reached is None:
         return "not reached" if point.num_whole else ABSENT
     n = point.num_whole
-    return digits(reached.median) + ("" if reached.n == n else f" ({reached.n} of {n} reached it)")
+    return with_spread(reached) + ("" if reached.n == n else f" [{reached.n} of {n} reached it]")
 
 
 N = Column[Point]("n", RIGHT, lambda point: whole(point.n), "n")
@@ -164,13 +164,17 @@ def caption(analysis: Analysis) -> str:
     text += f"Seconds for {plural(run.sweep.num_epochs, 'epoch')}, accuracy and time to "
     text += f"{level(run.sweep.target_accuracy)} are medians of whole trainings, the others of all. Training seconds: "
     text += "optimizer steps only. "
-    summaries = {p.num_whole: p.summary("training_seconds") for p in analysis.points}
+    columns = ("seconds_per_epoch", "training_seconds")
+    found = (point.summary(column) for column in columns for point in analysis.points)
+    summaries = {summary.n: summary for summary in found if summary}
     for n, summary in sorted(summaries.items()):
-        if summary and summary.spread is Spread.RANGE:
-            text += f"In parentheses behind seconds at n = {n}: the range, smallest to largest. "
-        elif summary and summary.coverage is not None:
-            text += f"In parentheses behind seconds at n = {n}: a {100 * summary.coverage:.1f} % interval for the "
-            text += "median (order statistics). "
+        if summary.spread is Spread.RANGE:
+            text += f"In parentheses behind a median of n = {n}: the range, smallest to largest. "
+        elif summary.coverage is not None:
+            text += (
+                f"In parentheses behind a median of n = {n}: a {100 * summary.coverage:.1f} % interval for it (order "
+            )
+            text += "statistics). "
     if any(pair.comparison.low is not None for pair in analysis.pairs):
         text += "In parentheses behind a ratio: its interval at the level at which Holm's rule decided the pair. "
     return text.rstrip()

@@ -105,7 +105,7 @@ def with_spread(summary: Summary | None, form: Form = digits) -> str:
     """Median and, from 3 values on, its interval or range in parentheses: `31.2 (30.1 to 32.2)`."""
     if summary is None or summary.spread is Spread.NONE:
         return shown(summary.median if summary else None, form)
-    return f"{form(summary.median)} ({between(summary.low, summary.high)})"
+    return f"{form(summary.median)} ({between(summary.low, summary.high, form)})"
 
 
 def ratio_with_interval(comparison: Comparison) -> str:

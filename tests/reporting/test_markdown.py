@@ -180,10 +180,10 @@ def test_spread_is_a_range_at_three_and_an_interval_with_its_level_from_five(tex
     for name in ("1", "2"):
         assert "In parentheses" not in texts[name]
         assert not any("(" in row[3] for row in tables_of(texts[name])[0][1:])
-    assert "In parentheses behind seconds at n = 3: the range, smallest to largest." in texts["3"]
+    assert "In parentheses behind a median of n = 3: the range, smallest to largest." in texts["3"]
     assert "interval" not in texts["3"].split("\n## ", 1)[0]
     for n, level in ((5, "93.8"), (6, "96.9"), (7, "98.4")):
-        words = f"In parentheses behind seconds at n = {n}: a {level} % interval for the median (order statistics)."
+        words = f"In parentheses behind a median of n = {n}: a {level} % interval for it (order statistics)."
         assert words in texts[str(n)]
     for name in ("5", "6"):
         measured = [row for row in tables_of(texts[name])[0][1:] if "cores" not in row[0]]
@@ -309,7 +309,7 @@ def test_target_is_said_to_be_reached_by_how_many(texts: dict[str, str], tmp_pat
     assert "0 of 3 whole trials reached 99.9 % test accuracy within 5 epochs." in texts["not reached"]
     sweep = pair(3, strategies=(ONE,))
     text = write_text(tmp_path, sweep, lambda t: make_result(t, 50.0, (0.99,) if t.block < 3 else (0.9,)))
-    assert rows_of(tables_of(text)[0])[0]["s to 98.5 %"] == "50.0 (2 of 3 reached it)"
+    assert rows_of(tables_of(text)[0])[0]["s to 98.5 %"] == "50.0 [2 of 3 reached it]"
 
 
 def test_why_a_strategy_won_or_lost_is_told_from_the_split_of_its_step(tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ def test_whole_trainings_have_their_own_n_beside_short_ones(tmp_path: Path) -> N
     assert "(n = 3 seeds x 1 batch size)" in answer
     mirrored = rows_of(tables_of(text)[0])[1]
     assert (mirrored["s for 2 epochs"], mirrored["n"]) == ("13.2 (13.2 to 13.5) [n = 3]", "6")
-    assert "In parentheses behind seconds at n = 3: the range, smallest to largest." in text
+    assert "In parentheses behind a median of n = 3: the range, smallest to largest." in text
     convergence = rows_of(tables_of(section_of(text, "Convergence"))[0])
     assert [row["whole trials that reached 98.5 %"] for row in convergence[:2]] == ["0 of 3", "0 of 3"]
     trials = next(table for table in tables_of(text) if "epochs" in table[0])

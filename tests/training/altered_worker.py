@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,16 @@ def start_from_other_weights() -> None:
     training.make_engine = lambda trial, *rest: honest(dataclasses.replace(trial, seed=trial.seed + 1), *rest)
 
 
+def pause_between_epochs() -> None:
+    honest = training._describe
+
+    def slow(*arguments: Any) -> str:
+        time.sleep(2)
+        return str(honest(*arguments))
+
+    training._describe = slow
+
+
 FAULTS = {
     "none": lambda: None,
     "mean_of_each_replica": lambda: scale_by_replica(lambda engine: engine._trial.per_replica_batch_size),
@@ -82,6 +93,7 @@ FAULTS = {
     "weights_not_synchronised": do_not_reduce,
     "another_order": take_another_order,
     "another_seed": start_from_other_weights,
+    "pause": pause_between_epochs,
 }
 
 

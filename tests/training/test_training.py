@@ -167,6 +167,7 @@ def test_the_ledger_explains_the_wall_time(results: dict[tuple[Strategy, Loop], 
         ("partial_batch_dropped", InvalidReason.EXAMPLES_NOT_CONSERVED),
         ("same_shard", InvalidReason.ORDER_NOT_AS_PLANNED),
         ("weights_not_synchronised", InvalidReason.WEIGHTS_DISAGREE),
+        ("pause", InvalidReason.LEDGER_GAP),
         ("another_order", InvalidReason.ORDER_NOT_AS_PLANNED),
     ],
 )
