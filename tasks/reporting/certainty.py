@@ -39,12 +39,18 @@ from tasks.reporting.numerals import (
 
 def describe_certainty(analysis: Analysis, edition: Edition) -> Iterator[str]:
     """What the rules are, and the declared pairs of speed and accuracy."""
-    yield bullets((_on_speed(analysis), _on_accuracy(analysis), _on_equivalence(analysis)))
+    yield bullets((_on_speed(analysis), _on_accuracy(analysis), _on_equivalence(analysis), ON_ERRORS))
     if analysis.pairs:
         summary = f"The {plural(len(analysis.pairs), 'declared pair')}, block by block"
         yield folded(summary, table(_pairs(analysis), analysis.pairs, edition.is_brief))
     if analysis.accuracy_pairs and not edition.is_brief:
         yield folded("Accuracy: strategies in pairs, by seed", table(ACCURACIES, analysis.accuracy_pairs))
+
+
+ON_ERRORS = (
+    "How often these rules err: `stratbench selfcheck` measures it on synthetic trainers, and with `--real-blocks` on "
+    "equal trainings of this machine."
+)
 
 
 def _pairs(analysis: Analysis) -> tuple[Column[Pair], ...]:
