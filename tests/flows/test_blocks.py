@@ -46,7 +46,7 @@ def test_each_following_block_is_announced_with_what_it_will_buy(tmp_path: Path)
     assert {trial.block for trial in state.trials} == {2}
     assert state.message == (
         "block 2: 5 trials. Expected: 3 whole blocks of about 1.6 min and 8 short ones of about 1.3 min, 15 min in "
-        "all; the widest pair then known to about 5% if runs differ by 5 %"
+        "all; the widest pair then known to about 5 % if runs differ by 5 %"
     )
 
 
@@ -55,12 +55,12 @@ def test_run_ends_by_itself_and_says_why_on_disk(tmp_path: Path) -> None:
     state = review(opened)
     assert state.has_ended
     assert state.message == (
-        "finished: the widest pair is known to 1.2%, 5.0% were wanted. Bought: 6 blocks, 6 of them whole: the widest "
-        "pair is known to 1.2% (95 %, that pair alone)"
+        "finished: the widest pair is known to 1.16 %, 5 % were wanted. Bought: 6 blocks, 6 of them whole: the widest "
+        "pair is known to 1.16 % (95 %, that pair alone)"
     )
     end = opened.folder.describe().end
     assert end is not None
-    assert (end.reason, end.num_blocks) == ("the widest pair is known to 1.2%, 5.0% were wanted", 6)
+    assert (end.reason, end.num_blocks) == ("the widest pair is known to 1.16 %, 5 % were wanted", 6)
     assert state.analysis.run.end == end, "the report knows, too"
 
 
