@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from flows.__main__ import _parser
+from tasks.analysis.analysis import analyze
 from tasks.analysis.equivalence import TOLERANCES
 from tasks.domain.exit_code import ExitCode
 from tasks.domain.loop import Loop
@@ -16,6 +17,8 @@ from tasks.domain.precision import Precision
 from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
 from tasks.planning.planner import CPU_MICRO_BATCH_SIZE
+from tasks.reporting.numerals import digits, ratio_with_interval
+from tasks.reporting.report import read_report
 from tasks.results import schema
 
 ROOT = Path(__file__).parents[1]
@@ -103,3 +106,25 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 
 def test_changelog_mentions_the_schema_version() -> None:
     assert f"Schema version {schema.VERSION}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_headline_of_the_readme_follows_from_the_evidence() -> None:
+    run, tables = read_report(ROOT / "reports" / "evidence" / "headline-2-cores")
+    analysis = analyze(run, tables)
+    for strategy in (Strategy.MIRRORED, Strategy.MULTI_WORKER_MIRRORED):
+        points = analysis.points_of(strategy)
+        for is_unsplit in (False, True):
+            pairs = [analysis.pair_of(point.cell, Strategy.ONE_DEVICE, is_unsplit) for point in points]
+            found = [ratio_with_interval(pair.comparison).replace(" x", "") for pair in pairs if pair]
+            assert len(found) == 3
+            assert " / ".join(found) in flat(README), (strategy, is_unsplit)
+            assert ", ".join(dict.fromkeys(pair.comparison.verdict for pair in pairs if pair)) in flat(README)
+        seconds = [point.median("training_seconds") for point in points]
+        assert " / ".join(digits(value) for value in seconds if value) in flat(README)
+    assert f"n = {analysis.num_blocks}" in README
+    assert {str(pair.comparison.verdict) for pair in analysis.accuracy_pairs} == {"equivalent"}
+
+
+def flat(text: str) -> str:
+    """The text without its line breaks."""
+    return " ".join(text.split())

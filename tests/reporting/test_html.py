@@ -10,7 +10,7 @@ import pytest
 from tasks.reporting.html import anchors, render
 from tasks.reporting.markdown import escape
 
-EVIDENCE = Path(__file__).parents[2] / "reports" / "evidence" / "full-2-cores"
+EVIDENCE = Path(__file__).parents[2] / "reports" / "evidence" / "headline-2-cores"
 MARKDOWN = (EVIDENCE / "report.md").read_text(encoding="utf-8")
 HOSTILE = "<script>alert(1)</script> <img src=//host/x onerror=y> &lt;b&gt; **a**|`c` [l](http://host) </style>"
 
