@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import prefect
-import yaml  # type: ignore[import-untyped]
+import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 from tasks.analysis.statistics import ALPHA, MIN_VERDICT_BLOCKS, Verdict, judge_family
 from tasks.domain.exit_code import ExitCode

@@ -20,27 +20,31 @@ class Limit:
 
 LIMITS = {
     InvalidReason.FOREIGN_LOAD: Limit(
-        0.20,
-        lambda usage: usage.contention,
-        "other processes took {value:.1%} of the trial's cores (limit {limit:.0%})",
+        20,
+        lambda usage: _percent(usage.contention),
+        "other processes took {value:.1f} % of the trial's cores (limit {limit:.0f} %)",
     ),
     InvalidReason.STEAL_TIME: Limit(
-        0.05,
-        lambda usage: usage.steal_share,
-        "the hypervisor gave {value:.1%} of the cores' time away (limit {limit:.0%})",
+        5,
+        lambda usage: _percent(usage.steal_share),
+        "the hypervisor gave {value:.1f} % of the cores' time away (limit {limit:.0f} %)",
     ),
     InvalidReason.GPU_THROTTLED: Limit(
         0,
         lambda usage: None if usage.gpu_throttle_reasons is None else len(_judged(usage.gpu_throttle_reasons)),
-        "{value:.0f} reasons slowed the GPUs' clocks (limit {limit:.0f})",
+        "reasons that slowed the GPUs' clocks: {value:.0f} (limit {limit:.0f})",
     ),
     InvalidReason.GPU_SHARED: Limit(
         0,
         lambda usage: usage.foreign_gpu_processes,
-        "{value:.0f} other processes computed on the trial's GPUs (limit {limit:.0f})",
+        "processes of others that computed on the trial's GPUs: {value:.0f} (limit {limit:.0f})",
     ),
 }
 """By the reason that a trial is invalid for if it happens twice."""
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _judged(reasons: Iterable[str]) -> set[str]:

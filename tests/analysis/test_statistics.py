@@ -1,6 +1,7 @@
 """The tests and intervals: textbook figures, hand-made blocks and definitions written out the long way."""
 
 import math
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -210,7 +211,7 @@ def test_expected_half_width_of_a_plan() -> None:
 
 
 @pytest.mark.parametrize("judge", [half_width, sign_flip_p, judge_accuracy, t_interval, order_statistic_interval])
-def test_what_is_not_finite_is_refused(judge) -> None:
+def test_what_is_not_finite_is_refused(judge: Callable[..., object]) -> None:
     for value in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="a difference is not finite: leave out the blocks"):
             judge(np.array([0.1, value, 0.2]))

@@ -18,7 +18,14 @@ def test_batch_arithmetic() -> None:
 def test_key_is_the_content_and_nothing_else() -> None:
     assert make_trial().key == make_trial().key
     assert len(make_trial().key) == 16
-    changes = ({}, {"seed": 2}, {"block": 2}, {"global_batch_size": 128}, {"arm": Arm.OTHER}, {"role": Role.DISCARDED})
+    changes: tuple[dict[str, object], ...] = (
+        {},
+        {"seed": 2},
+        {"block": 2},
+        {"global_batch_size": 128},
+        {"arm": Arm.OTHER},
+        {"role": Role.DISCARDED},
+    )
     assert len({make_trial(**change).key for change in changes}) == 6
 
 

@@ -119,7 +119,7 @@ def keep(folder: Path) -> None:
         (folder / "facts.json").write_text(json.dumps(facts))
         leave(directory, num_workers)
 
-    training.make_engine, program.leave = made, left
+    training.make_engine, program.leave = made, left  # type: ignore[assignment]
 
 
 def watch_reductions() -> set[str]:

@@ -42,12 +42,13 @@ GPU = GpuReading(
 
 
 def reading(at: float, **changes: object) -> Reading:
-    """Two cores of the trial's at 75 %, one core and a half of others', one CPU in fifty stolen, since 0."""
+    """Two unbound cores of the trial's at 75 %, one core and a half of others', one CPU in fifty stolen, since 0."""
     fields: dict[str, object] = {
         "at": at,
         "is_training": True,
         "own_seconds": 1.5 * at,
         "busy_seconds": 3.0 * at,
+        "bound_busy_seconds": None,
         "steal_seconds": 0.02 * at,
         "memory_used_bytes": GIB,
         "gpu": None,
@@ -71,6 +72,16 @@ def test_only_spans_with_training_at_both_ends_count() -> None:
 
 def test_others_on_free_cores_do_not_contend() -> None:
     assert usage(reading(0), reading(1), num_allowed_cores=4).contention == 0.0
+
+
+def test_a_bound_trial_contends_on_its_own_cpus_alone() -> None:
+    """Its neighbours' load elsewhere counts as foreign but not as contention, however many cores are free."""
+    alone, shared = (
+        usage(reading(0, bound_busy_seconds=0.0), reading(2, bound_busy_seconds=busy), num_allowed_cores=4)
+        for busy in (3.0, 3.5)
+    )
+    assert (alone.contention, alone.foreign_cores) == (0.0, 1.5)
+    assert (shared.contention, shared.foreign_cores) == (0.125, 1.5)
 
 
 def test_foreign_load_is_never_negative() -> None:
@@ -135,6 +146,7 @@ class FakeNvml:
 def reader(nvml: object, is_training: bool = True, pid: int | None = None) -> HostReader:
     return HostReader(
         pids=[pid or os.getpid()],
+        cpus=(),
         gpus=("1", "GPU-b"),
         is_training=lambda: is_training,
         clock=lambda: 12.0,
@@ -194,8 +206,8 @@ def test_only_allowed_cpus_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path) -
     monkeypatch.setattr(sampling, "PROC_STAT", tmp_path / "stat")
     monkeypatch.setattr(psutil, "cpu_times", lambda percpu: cpus)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {2, 3}, raising=False)
-    found = reader(FakeNvml({"a": [], "b": []}))()
-    assert (found.busy_seconds, found.steal_seconds) == (5 * 110.0, 55.0)
+    found = HostReader(pids=[os.getpid()], cpus=(3,), gpus=(), is_training=lambda: True)()
+    assert (found.busy_seconds, found.bound_busy_seconds, found.steal_seconds) == (5 * 110.0, 5 * 100.0, 55.0)
 
 
 @contextmanager
@@ -212,11 +224,15 @@ def cpu_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this platform binds no process to a CPU")
 def test_a_busy_trial_and_a_busy_stranger_are_seen() -> None:
-    """Compared with what the two processes got, for the machine may be busy with more."""
+    """Compared with what the two processes got on one CPU, for the machine may be busy with more."""
+    cpu = max(os.sched_getaffinity(0))
     with spinning() as own, spinning() as stranger:
-        read = HostReader(pids=[own.pid], gpus=(), is_training=lambda: True)
-        sampler = HostSampler(read, num_cores=1, num_allowed_cores=1, interval_seconds=0.1)
+        for one in (own, stranger):
+            one.cpu_affinity([cpu])
+        read = HostReader(pids=[own.pid], cpus=(cpu,), gpus=(), is_training=lambda: True)
+        sampler = HostSampler(read, num_cores=1, num_allowed_cores=len(os.sched_getaffinity(0)), interval_seconds=0.1)
         began, before = time.monotonic(), [cpu_seconds(one) for one in (own, stranger)]
         sampler.start()
         time.sleep(2.0)
@@ -226,24 +242,25 @@ def test_a_busy_trial_and_a_busy_stranger_are_seen() -> None:
     assert found.cpu_utilisation == pytest.approx(shares[0], rel=0.3)
     assert found.foreign_cores is not None
     assert found.foreign_cores > 0.7 * shares[1] > 0
-    assert found.contention == found.foreign_cores
+    assert found.contention is not None
+    assert found.contention > 0.7 * shares[1]
     assert found.max_memory_used_bytes
     assert found.gpu_utilisation is None
 
 
 BROKEN: dict[InvalidReason, tuple[dict[str, object], str]] = {
-    InvalidReason.FOREIGN_LOAD: ({"contention": 0.23}, "other processes took 23% of the trial's cores (limit 20%)"),
+    InvalidReason.FOREIGN_LOAD: ({"contention": 0.23}, "other processes took 23.0 % of the trial's cores (limit 20 %)"),
     InvalidReason.STEAL_TIME: (
         {"steal_share": 0.07},
-        "the hypervisor gave 7% of the cores' time away (limit 5%)",
+        "the hypervisor gave 7.0 % of the cores' time away (limit 5 %)",
     ),
     InvalidReason.GPU_THROTTLED: (
         {"gpu_throttle_reasons": ("hw_slowdown", "sw_power_cap")},
-        "2 reasons slowed the GPUs' clocks (limit 0)",
+        "reasons that slowed the GPUs' clocks: 1 (limit 0)",
     ),
     InvalidReason.GPU_SHARED: (
         {"foreign_gpu_processes": 1},
-        "1 other processes computed on the trial's GPUs (limit 0)",
+        "processes of others that computed on the trial's GPUs: 1 (limit 0)",
     ),
 }
 
@@ -251,14 +268,15 @@ BROKEN: dict[InvalidReason, tuple[dict[str, object], str]] = {
 def test_every_limit_says_what_exceeded_it() -> None:
     assert list(BROKEN) == list(LIMITS)
     for reason, (changes, message) in BROKEN.items():
-        assert find_taint(dataclasses.replace(QUIET, **changes)) == Taint(reason, message)  # type: ignore[arg-type]
+        assert find_taint(dataclasses.replace(QUIET, **changes)) == Taint(reason, message)
 
 
 def test_readings_at_the_limit_and_unknown_ones_are_no_taint() -> None:
     at_the_limit = dataclasses.replace(
         QUIET,
-        contention=LIMITS[InvalidReason.FOREIGN_LOAD].limit,
-        steal_share=LIMITS[InvalidReason.STEAL_TIME].limit,
+        contention=LIMITS[InvalidReason.FOREIGN_LOAD].limit / 100,
+        steal_share=LIMITS[InvalidReason.STEAL_TIME].limit / 100,
+        gpu_throttle_reasons=("sw_power_cap",),
     )
     assert find_taint(at_the_limit) is None
     assert find_taint(usage()) is None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.states import Scheduled
 
 from flows.stack import deployments, pools, processes, runs, state, watching
@@ -113,7 +113,7 @@ def test_lost_worker_is_replaced_and_late_runs_are_not_caught_up(stack: Stack) -
     processes.parts()["worker of benchmark"].kill()
     with stack.server.connected() as client:
         deployment = client.read_deployment_by_name("benchmark/full").id
-        late = Scheduled(scheduled_time=datetime.now(UTC) - timedelta(hours=2))
+        late: State[None] = Scheduled(scheduled_time=datetime.now(UTC) - timedelta(hours=2))
         run = client.create_flow_run_from_deployment(deployment, state=late)
         assert not status()
         assert up(ports=PORTS).started == ("worker of benchmark",)

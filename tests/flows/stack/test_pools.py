@@ -10,7 +10,7 @@ BENCHMARK, TRIAL = specs(Pools())
 def pool(
     description: str | None = MARK, kind: str = "process", limit: int | None = 1, paused: bool = False
 ) -> WorkPool:
-    return WorkPool(name="gpu", type=kind, description=description, concurrency_limit=limit, is_paused=paused)
+    return WorkPool(name="gpu", type=kind, description=description, concurrency_limit=limit, is_paused=paused)  # type: ignore[call-arg]
 
 
 def test_pool_as_we_create_it_is_accepted() -> None:
