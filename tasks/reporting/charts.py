@@ -1,6 +1,6 @@
 """Charts: an analysis as pictures, the same bytes for the same numbers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from itertools import groupby
 from typing import Any, Literal
@@ -66,7 +66,8 @@ def _training_time(analysis: Analysis) -> Figure:
     whole = _mark("o", "one trial of all epochs")
     whole.set_markerfacecolor(INK)
     keys = [whole, _mark("o", "of fewer epochs"), _mark("|", "median, with its value", 10), band]
-    return _rows(analysis, "Training time of an epoch", "seconds an epoch, evaluation excluded", keys, draw)
+    points = (*analysis.points, *analysis.references)
+    return _rows(analysis, points, "Training time of an epoch", "seconds an epoch, evaluation excluded", keys, draw)
 
 
 def _step_split(analysis: Analysis) -> Figure:
@@ -92,7 +93,8 @@ def _step_split(analysis: Analysis) -> Figure:
         Patch(fc="#4D4D4D", ec=GREY, lw=0.5, label="the reduction alone"),
         Patch(fc="#FFFFFF", ec=GREY, lw=0.5, hatch="//////", label="the rest"),
     ]
-    return _rows(analysis, "Where a step goes", "milliseconds per optimizer step, medians", keys, draw)
+    points = (*analysis.points, *analysis.references)
+    return _rows(analysis, points, "Where a step goes", "milliseconds per optimizer step, medians", keys, draw)
 
 
 def _step_times(analysis: Analysis) -> Figure:
@@ -105,24 +107,25 @@ def _step_times(analysis: Analysis) -> Figure:
         if percentiles is None:
             return 0.0
         windows, edges = np.histogram(milliseconds, NUM_BINS, (0.0, limit))
+        drawn = slice(windows.nonzero()[0][0], windows.nonzero()[0][-1] + 2)
+        windows, edges = np.append(windows, 0)[drawn], edges[drawn]
         half, colour = 0.42 * windows / max(windows.max(), 1), LOOKS[point.strategy].colour
-        axes.fill_between(edges[1:], y - half, y + half, step="pre", color=colour, alpha=0.8, linewidth=0)
+        axes.fill_between(edges, y - half, y + half, step="post", color=colour, alpha=0.8, linewidth=0)
         p50, p95, p99 = (1000 * value for value in percentiles)
         axes.plot([p50, p50], [y - 0.4, y + 0.4], color=INK, linewidth=1.6, solid_capstyle="butt")
         axes.plot(p95, y, "D", color=INK, markersize=4, markerfacecolor="white")
         axes.plot(p99, y, "x", color=INK, markersize=5)
-        _value(axes, min(milliseconds.max(), limit), y, f"{digits(p50)} ms")
-        return p99
+        _value(axes, limit, y, f"{digits(p50)} ms")
+        return limit
 
-    bars = Patch(facecolor="#BBBBBB", label="all windows")
+    bars = Patch(facecolor="#BBBBBB", label="windows, as far as the axis goes")
     keys = [_mark("|", "p50, with its value", 10), _mark("D", "p95", 4), _mark("x", "p99"), bars]
-    return _rows(analysis, "Step time", "milliseconds per optimizer step, mean of a window of steps", keys, draw)
+    label = "milliseconds per optimizer step, mean of a window of steps"
+    return _rows(analysis, points, "Step time", label, keys, draw)
 
 
 def _phases(analysis: Analysis) -> Figure:
     def draw(axes: Axes, point: Point, y: float) -> float:
-        if not point.n:
-            return 0.0
         start = 0.0
         for group in PHASE_GROUPS:
             width = sum(point.median(PHASE_COLUMNS[phase]) or 0.0 for phase in group.phases)
@@ -134,7 +137,8 @@ def _phases(analysis: Analysis) -> Figure:
 
     keys = [Patch(fc=g.fill or "#7FB2D5", ec=GREY, hatch=g.hatch, lw=0.5, label=g.name) for g in PHASE_GROUPS]
     label = "seconds from launch to exit, medians by phase; the value is the whole wall time"
-    return _rows(analysis, "Where the wall time goes", label, keys, draw)
+    points = [p for p in (*analysis.points, *analysis.references) if p.n == 0 or p.median("wall_seconds")]
+    return _rows(analysis, points, "Where the wall time goes", label, keys, draw)
 
 
 def _scaling(analysis: Analysis) -> Figure:
@@ -240,11 +244,16 @@ def _curves(axes: Axes, point: Point, shift: float | None, fill: Fill) -> float:
 
 
 def _rows(
-    analysis: Analysis, title: str, xlabel: str, keys: Sequence[Any], draw: Callable[[Axes, Point, float], float]
+    analysis: Analysis,
+    points: Iterable[Point],
+    title: str,
+    xlabel: str,
+    keys: Sequence[Any],
+    draw: Callable[[Axes, Point, float], float],
 ) -> Figure:
     """One row a point, grouped by batch size and setting; `draw` fills a row and returns how far it reaches."""
     sweep = analysis.run.sweep
-    points = sorted((*analysis.points, *analysis.references), key=lambda p: _place(analysis, p))
+    points = sorted(points, key=lambda point: _place(analysis, point))
     rows: list[tuple[float, Point]] = []
     headings: dict[str, float] = {}
     for (batch, setting), group in groupby(points, key=lambda point: (point.global_batch_size, point.cell.setting)):

@@ -47,7 +47,8 @@ PHASE_GROUPS = (
 )
 
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
     "font.size": 9,
     "text.parse_math": False,
     "text.color": INK,
@@ -66,6 +67,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 8,
     "svg.hashsalt": "stratbench",
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",
 }
-"""Matplotlib's settings; the salt makes the identifiers inside an SVG the same on every run."""
+"""Matplotlib's settings; the salt makes the identifiers inside an SVG the same on every run, and text stays text, which
+a reader can search and copy, drawn by the reader's machine (Verdana is as wide as DejaVu Sans)."""
