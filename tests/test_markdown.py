@@ -13,7 +13,12 @@ from markdown_it import MarkdownIt
 from tasks.reporting.html import render
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "reports").rglob("README.md")),
+]
 REPORTS = sorted((ROOT / "reports" / "evidence").rglob("report.md"))
 
 

@@ -93,11 +93,6 @@ class Analysis:
         cells = default_cells(self.run.sweep, strategy)
         return tuple(point for point in self.points if point.cell in cells)
 
-    def point_at(self, cell: Cell, role: Role = Role.MEASURED) -> Point | None:
-        """The point of that cell and role; None where the run has none."""
-        points = (*self.points, *self.references, *self.baselines)
-        return next((point for point in points if (point.cell, point.role) == (cell, role)), None)
-
     def pair_of(self, cell: Cell, strategy: Strategy, is_unsplit: bool = False) -> Pair | None:
         """The declared pair of `cell` against that strategy, or against the same hardware unsplit; None without one."""
         wanted = cell, strategy, is_unsplit

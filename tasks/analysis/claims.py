@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.analysis.frames import Frames, array, values_at
-from tasks.analysis.pairs import AccuracyPair, Pair
+from tasks.analysis.pairs import AccuracyPair, Pair, accuracy_differences
 from tasks.analysis.points import default_cells
 from tasks.analysis.published import ClaimName, Published
 from tasks.analysis.statistics import (
@@ -219,15 +219,15 @@ def _see(
             batches, found = [None] * len(judged), [comparison.differences for comparison in judged]
             verdicts = [comparison.verdict for comparison in judged]
         case Measure.EPOCH_DIFFERENCE:
-            by_epoch = [_difference(frames.epochs, *places) for places in zip(cells, singles, strict=True)]
-            means = pd.concat(by_epoch).groupby(level=[0, 1]).mean() if by_epoch else pd.Series(dtype=float)
+            means = accuracy_differences(frames.epochs, cells, singles)
             batches, found = [None], [means]
             verdicts = [judge_accuracy(array(means)).verdict]
         case Measure.UTILISATION:
             shares = [[_utilisation(frames.valid, c) for c in places] for places in zip(cells, singles, strict=True)]
-            ratios = [(own / other).dropna().transform(np.log) for own, other in shares]
-            found = [np.exp(values) for values in ratios]
-            verdicts = [c.verdict for c in judge_family([array(values) for values in ratios])]
+            ratios = [own / other for own, other in shares]  # 0, infinite or NaN where one of them idled
+            kept = [values[values.between(0, np.inf, inclusive="neither")] for values in ratios]
+            found = [*kept]
+            verdicts = [c.verdict for c in judge_family([np.log(array(values)) for values in kept])]
         case Measure.EFFICIENCY:
             found = [values_at(frames.valid, cell, "efficiency") for cell in cells]
         case Measure.ACCURACY:
@@ -240,11 +240,6 @@ def _see(
         for batch, values, verdict in zip(batches, found, verdicts, strict=True)
         if (value := summarize(values))
     ]
-
-
-def _difference(epochs: pd.DataFrame, cell: Cell, single: Cell) -> "pd.Series[float]":
-    own, other = (values_at(epochs, c, "test_accuracy", ["epoch"]) for c in (cell, single))
-    return (own - other).dropna()
 
 
 def _utilisation(valid: pd.DataFrame, cell: Cell) -> "pd.Series[float]":

@@ -1,6 +1,6 @@
 """Frames: the tables of results as pandas sees them, valid trials apart and with what follows from their columns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -46,8 +46,7 @@ class Frames:
     Columns beside the table's: `seconds_per_epoch`, `step_seconds`; `seconds_to_target` and `epochs_to_target`, null
     where the target accuracy was not reached; and, null without the one-device trial of the same `PLACE` that they
     need: `speedup` (the same global batch) and `efficiency`, speed-up / replicas (strong scaling); `weak_efficiency`
-    and `overhead_seconds`, step time beyond that of one device (the same per-replica batch); `unsplit`, times as fast
-    as one device as wide as all slices together."""
+    and `overhead_seconds`, step time beyond that of one device (the same per-replica batch)."""
     epochs: pd.DataFrame
     """Of whole trials, with `elapsed_seconds` of training, the trial's `cell`, `block`, `machine_fingerprint`,
     `role`."""
@@ -92,12 +91,10 @@ def build_frames(tables: Tables, sweep: Sweep) -> Frames:
     )
 
 
-def values_at(
-    rows: pd.DataFrame, cell: Cell, column: str, more: Sequence[str] = (), role: Role = Role.MEASURED
-) -> "pd.Series[float]":
-    """`column` of the cell's trials of that role by block and machine (and `more`): what aligns may be compared."""
+def values_at(rows: pd.DataFrame, cell: Cell, column: str, role: Role = Role.MEASURED) -> "pd.Series[float]":
+    """`column` of the cell's trials of that role by block and machine: what aligns may be compared."""
     found = rows[(rows["cell"] == cell) & (rows["role"] == role)]
-    values = found.set_index(["block", "machine_fingerprint", *more])[column]
+    values = found.set_index(["block", "machine_fingerprint"])[column]
     return values if column == "trial_key" else values.astype(float)
 
 
@@ -145,7 +142,6 @@ def _with_derived(
     split = ~is_single & (valid["num_replicas"] > 1)
     same_batch = _partners(valid[split], single, "global_batch_size")
     same_share = _partners(valid[split], single, "per_replica_batch_size")
-    unsplit = _partners(valid[split], valid[valid["role"] == Role.REFERENCE], "global_batch_size")
     step_of = valid.set_index("trial_key")["step_seconds"]
 
     def ratios(partners: "pd.Series[str]") -> "pd.Series[float]":
@@ -158,7 +154,6 @@ def _with_derived(
     # The same examples in as many times the steps: speed-up over the same data is the weak one in throughput.
     valid["weak_efficiency"] = ratios(same_share) / valid["num_replicas"]
     valid["overhead_seconds"] = valid["step_seconds"] - same_share.map(step_of).reindex(valid.index)
-    valid["unsplit"] = ratios(unsplit)
     return valid
 
 

@@ -1,6 +1,6 @@
 """Pairs: the declared family of comparisons, each inside the same blocks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, groupby
 
@@ -73,18 +73,24 @@ def build_accuracy_pairs(sweep: Sweep, frames: Frames) -> tuple[AccuracyPair, ..
 
 
 def _accuracy_pair(sweep: Sweep, frames: Frames, strategy: Strategy, against: Strategy) -> AccuracyPair:
-    cells = list(zip(default_cells(sweep, strategy), default_cells(sweep, against), strict=True))
-    by_batch = {cell.global_batch_size: accuracy_differences(frames, cell, other) for cell, other in cells}
-    differences = pd.DataFrame(by_batch).dropna().mean(axis=1)
+    cells, others = default_cells(sweep, strategy), default_cells(sweep, against)
     return AccuracyPair(
         strategy=strategy,
         against=against,
         num_batch_sizes=len(cells),
-        comparison=judge_accuracy(array(differences)),
+        comparison=judge_accuracy(array(accuracy_differences(frames.valid, cells, others))),
     )
 
 
-def accuracy_differences(frames: Frames, cell: Cell, against: Cell) -> "pd.Series[float]":
-    """Final test accuracy of `cell` minus that of `against`, as shares, by block and machine; whole trainings only."""
-    own, other = (values_at(frames.valid, c, "test_accuracy") for c in (cell, against))
-    return (own - other).dropna()
+def accuracy_differences(rows: pd.DataFrame, cells: Sequence[Cell], against: Sequence[Cell]) -> "pd.Series[float]":
+    """Test accuracy of `cells` minus that of `against`, as shares, by block and machine.
+
+    The mean over a trial's rows, then over the batch sizes, where whole trainings of all of them are valid.
+    """
+
+    def means(cell: Cell) -> "pd.Series[float]":
+        return values_at(rows, cell, "test_accuracy").groupby(level=[0, 1]).mean()
+
+    pairs = zip(cells, against, strict=True)
+    by_batch = {cell.global_batch_size: means(cell) - means(other) for cell, other in pairs}
+    return pd.DataFrame(by_batch).dropna().mean(axis=1)

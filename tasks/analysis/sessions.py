@@ -115,15 +115,12 @@ def ratio_of_samples(own: Floats, other: Floats) -> Ratio | None:
     """
     if not len(own) or not len(other):
         return None
-    mean = float(own.mean() - other.mean())
+    low = high = mean = float(own.mean() - other.mean())
     if min(len(own), len(other)) < MIN_BLOCKS:
         return Ratio(value=math.exp(mean))
-    squares = [float(values.var(ddof=1)) / len(values) for values in (own, other)]
-    variance, half = sum(squares), 0.0
-    if variance:  # otherwise the degrees of freedom are 0 / 0, and the interval is a point
-        freedom = variance**2 / sum(s**2 / (len(v) - 1) for s, v in zip(squares, (own, other), strict=True))
-        half = float(stats.t.isf((1 - LEVEL) / 2, freedom)) * math.sqrt(variance)
-    return Ratio(value=math.exp(mean), low=math.exp(mean - half), high=math.exp(mean + half))
+    if own.var() or other.var():  # otherwise the degrees of freedom are 0 / 0, and the interval is a point
+        low, high = stats.ttest_ind(own, other, equal_var=False).confidence_interval(LEVEL)
+    return Ratio(value=math.exp(mean), low=math.exp(low), high=math.exp(high))
 
 
 def _check_comparable(a: Analysis, b: Analysis) -> None:

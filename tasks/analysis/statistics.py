@@ -245,17 +245,6 @@ def expected_half_width(num_blocks: int, noise: float = EXPECTED_NOISE) -> float
     return float(half_widths(np.array(num_blocks), np.array(noise * math.sqrt(2))))
 
 
-def blocks_needed(effect: float, noise_of_difference: float, alpha: float, power: float = DECISION_POWER) -> int | None:
-    """Fewest blocks, MIN_VERDICT_BLOCKS or more, in which the two-sided paired t-test finds `effect`.
-
-    `effect` and `noise_of_difference` (a standard deviation) are in ln ratios; the chance is that of the noncentral t
-    distribution (Johnson, Kotz and Balakrishnan, Continuous Univariate Distributions 2, ch. 31). None above
-    MOST_BLOCKS.
-    """
-    counts = np.arange(MIN_VERDICT_BLOCKS, MOST_BLOCKS + 1)
-    return _first(counts, _power(counts, abs(effect), noise_of_difference, alpha / 2), power)
-
-
 def judge_accuracy(differences: Floats) -> AccuracyComparison:
     """Accuracy differences in shares, of shape (seeds,), by two one-sided t-tests (Schuirmann 1987).
 
@@ -303,9 +292,8 @@ def t_interval(differences: Floats, level: float = 0.95) -> tuple[float, float, 
     values = _checked(differences)
     if len(values) < 3:
         return None
-    half = float(stats.t.isf((1 - level) / 2, len(values) - 1)) * _deviation(values) / math.sqrt(len(values))
-    mean = float(values.mean())
-    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(level)
+    return math.exp(values.mean()), math.exp(low), math.exp(high)
 
 
 def _checked(values: Floats) -> Floats:
@@ -344,16 +332,15 @@ def _blocks_to_decide(n: int, mean: float, noise: float | None, num_pairs: int) 
     rejects = np.minimum(_power(counts, effect, noise, ALPHA / num_pairs / 2), is_beyond)
     # Both tests hold at least so often (Bonferroni).
     sides = [_power(counts, margin + side * effect, noise, ALPHA) for side in (-1, 1)]
-    return _first(counts, np.maximum(rejects, sides[0] + sides[1] - 1), DECISION_POWER)
+    decided = counts[np.maximum(rejects, sides[0] + sides[1] - 1) >= DECISION_POWER]
+    return int(decided[0]) if len(decided) else None
 
 
 def _power(counts: NDArray[np.int_], effect: float, noise: float, tail: float) -> Floats:
-    """Chance that the one-sided t-test at `tail` rejects (noncentral t), for each of `counts` blocks."""
+    """Chance that the one-sided t-test at `tail` rejects, for each of `counts` blocks.
+
+    Noncentral t (Johnson, Kotz and Balakrishnan, Continuous Univariate Distributions 2, ch. 31).
+    """
     # Beyond this the distribution function loses its digits, and the chance is 0 or 1 anyway.
     shift = np.clip(effect * np.sqrt(counts) / max(noise, LEAST_ERROR), -1e3, 1e3)
     return np.asarray(stats.nct.sf(stats.t.isf(tail, counts - 1), counts - 1, shift), dtype=np.float64)
-
-
-def _first(counts: NDArray[np.int_], powers: Floats, power: float) -> int | None:
-    reached = counts[powers >= power]
-    return int(reached[0]) if len(reached) else None

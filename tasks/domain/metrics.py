@@ -13,11 +13,6 @@ def speedup(baseline_seconds: float, seconds: float) -> float:
     return baseline_seconds / seconds
 
 
-def strong_scaling_efficiency(baseline_seconds: float, seconds: float, num_replicas: int) -> float:
-    """Share of the ideal speed-up at the same global batch: T(1) / (n T(n)) (Amdahl's setting, fixed problem size)."""
-    return speedup(baseline_seconds, seconds) / num_replicas
-
-
 def time_to_accuracy(epochs: Iterable[tuple[float, float | None]], target: float) -> float | None:
     """Training seconds until the test accuracy first reaches `target`; None if it never does.
 

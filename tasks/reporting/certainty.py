@@ -15,7 +15,7 @@ from tasks.analysis.statistics import (
     AccuracyComparison,
     Comparison,
 )
-from tasks.analysis.summary import MIN_RANGE_VALUES
+from tasks.analysis.summary import summarize
 from tasks.domain.trial import Role
 from tasks.reporting.grid import setting_names
 from tasks.reporting.labels import strategy_code, undecided, unsplit, verdict_name
@@ -24,6 +24,7 @@ from tasks.reporting.numerals import (
     ABSENT,
     between,
     digits,
+    extent,
     p_value,
     percentage_points,
     plural,
@@ -72,7 +73,7 @@ def _pairs(analysis: Analysis) -> tuple[Column[Pair], ...]:
         field("p (paired t)", RIGHT, "comparison.p_value", p_value),
         field("p (sign flips, exact)", RIGHT, "comparison", _sign_flip),
         field("p (equivalence)", RIGHT, "comparison.equivalence_p", p_value),
-        field("range over blocks", RIGHT, "comparison", _range),
+        field("range over blocks", RIGHT, "comparison.differences", lambda values: extent(summarize(map(exp, values)))),
         field("blocks", RIGHT, "comparison.n", brief="blocks"),
     )
 
@@ -82,12 +83,6 @@ def _sign_flip(comparison: Comparison) -> str:
         return ABSENT
     text = p_value(comparison.sign_flip_p)
     return text if comparison.can_sign_flip_decide else f"{text} (cannot decide at {comparison.n} blocks)"
-
-
-def _range(comparison: Comparison) -> str:
-    if comparison.n < MIN_RANGE_VALUES:
-        return ABSENT
-    return between(exp(min(comparison.differences)), exp(max(comparison.differences)))
 
 
 def _on_speed(analysis: Analysis) -> str:
@@ -101,9 +96,8 @@ def _on_speed(analysis: Analysis) -> str:
         return f"{text}. No verdict: {undecided(n)}."
     if width is not None:
         text += f". Precision: the widest pair is known to {digits(100 * width)} % "
-        text += (
-            f"({share(analysis.run.sweep.half_width)} wanted; 95 % interval of that pair alone, narrower than Holm's)"
-        )
+        text += f"({share(analysis.run.sweep.half_width)} wanted; 95 % interval of that pair alone, narrower than "
+        text += "Holm's)"
     end = f". Why no more blocks: {escape(analysis.run.end.reason)}" if analysis.run.end else ""
     return f"{text}{end}."
 

@@ -171,10 +171,8 @@ def caption(analysis: Analysis) -> str:
         if summary.spread is Spread.RANGE:
             text += f"In parentheses behind a median of n = {n}: the range, smallest to largest. "
         elif summary.coverage is not None:
-            text += (
-                f"In parentheses behind a median of n = {n}: a {100 * summary.coverage:.1f} % interval for it (order "
-            )
-            text += "statistics). "
+            text += f"In parentheses behind a median of n = {n}: a {100 * summary.coverage:.1f} % interval for it "
+            text += "(order statistics). "
     if any(pair.comparison.low is not None for pair in analysis.pairs):
         text += "In parentheses behind a ratio: its interval at the level at which Holm's rule decided the pair. "
     return text.rstrip()

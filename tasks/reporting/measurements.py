@@ -1,10 +1,10 @@
 """The measurements: one section a chart, each with its finding and its table."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from statistics import geometric_mean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -79,7 +79,7 @@ class Measurement(NamedTuple):
     summary: str
     """Of its table of points."""
     columns: Callable[[Analysis], tuple[PointColumn, ...]]
-    """None where the table has a row for every trial."""
+    """Empty where the table has a row for every trial."""
     note: str = ""
     points_of: Callable[[Analysis], tuple[Point, ...]] = lambda analysis: (*analysis.points, *analysis.references)
     """The rows of the table."""
@@ -111,17 +111,20 @@ def describe(measurement: Measurement, analysis: Analysis, edition: Edition) -> 
 
 
 def _find_training_time(analysis: Analysis) -> str:
-    best = analysis.best_points()
+    best, won = analysis.best_points(), defaultdict[str, list[Point]](list)
     if not best:
         return f"No trial gave a valid result {basis(analysis)}."
-    names = [strategy_name(analysis.run.sweep, point.cell) for point in best]
-    (name, wins), *_ = Counter(names).most_common(1)
-    own = span((p.median("seconds_per_epoch") or 0.0 for p, n in zip(best, names, strict=True) if n == name), seconds)
+    for point in best:
+        won[strategy_name(analysis.run.sweep, point.cell)].append(point)
+    name, points = max(won.items(), key=lambda item: len(item[1]))
+    own = span((p.median("seconds_per_epoch") or 0.0 for p in points), seconds)
     if len(analysis.run.sweep.strategies) == 1:
         return f"{name} trained an epoch in {own} {basis(analysis)}."
-    text = f"{name} has the smallest median time at {wins} of {plural(len(best), 'batch size')}: {own} an epoch"
-    singles = [value for p in analysis.points_of(Strategy.ONE_DEVICE) if (value := p.median("seconds_per_epoch"))]
-    if singles and best[0].strategy is not Strategy.ONE_DEVICE:
+    text = f"{name} has the smallest median time at {len(points)} of {plural(len(best), 'batch size')}: {own} an epoch"
+    batches = {point.global_batch_size for point in points}
+    at = [point for point in analysis.points_of(Strategy.ONE_DEVICE) if point.global_batch_size in batches]
+    singles = [value for point in at if (value := point.median("seconds_per_epoch"))]
+    if singles and points[0].strategy is not Strategy.ONE_DEVICE:
         text += f", against {span(singles, seconds)} on {one_device(analysis.run)}"
     return f"{text} {basis(analysis)}."
 
@@ -243,40 +246,29 @@ def _phases(_: Analysis) -> tuple[PointColumn, ...]:
 
 def _trials(analysis: Analysis) -> str:
     """One row a trial, planned ones without a number among them."""
-    columns = (
-        ("num_epochs", whole),
-        ("seconds_per_epoch", digits),
-        ("examples_per_second", digits),
-        ("test_accuracy", accuracy),
-        ("cpu_utilisation", share),
-        ("contention", share),
-    )
-    named, rows = names(analysis.run), []
+    run, rows = analysis.run, list[dict[Any, Any]]()
+    named = (*names(run), Column[Any]("devices", RIGHT, lambda point: width(run, point)))
     for point in (*analysis.points, *analysis.references):
-        name = [*(column.cell(point) for column in named), width(analysis.run, point)]
-        trials = point.trials[["block", *dict(columns)]].itertuples(index=False)
-        cells = {
-            block: [ABSENT if pd.isna(v) else form(v) for (_, form), v in zip(columns, values, strict=True)]
-            for block, *values in trials
-        }
-        cells |= {p.block: [escape(problem_name(p)), *[ABSENT] * (len(columns) - 1)] for p in point.problems}
-        rows += [[*name, str(b), str(analysis.run.sweep.seed + b - 1), *cells[b]] for b in sorted(cells)]
-    headers = (
-        *(column.header for column in named),
-        *(
-            "devices",
-            "block",
-            "seed",
-            "epochs",
-            "s/epoch",
-            "examples/s",
-            "test accuracy",
-            "cores busy",
-            "taken by others",
-        ),
+        told = {column.header: column.cell(point) for column in named}
+        trials = point.trials.to_dict("records")
+        trials += [{"block": p.block, "num_epochs": escape(problem_name(p))} for p in point.problems]
+        rows += [trial | told for trial in sorted(trials, key=itemgetter("block"))]
+
+    def column(header: str, name: str, form: Callable[[Any], str] = str) -> Column[Any]:
+        return Column(header, RIGHT, lambda row: ABSENT if pd.isna(value := row.get(name)) else form(value))
+
+    columns = (
+        *(Column[Any](c.header, LEFT if c is named[0] else RIGHT, itemgetter(c.header)) for c in named),
+        column("block", "block"),
+        column("seed", "block", lambda block: str(run.sweep.seed + block - 1)),
+        column("epochs", "num_epochs"),
+        column("s/epoch", "seconds_per_epoch", digits),
+        column("examples/s", "examples_per_second", digits),
+        column("test accuracy", "test_accuracy", accuracy),
+        column("cores busy", "cpu_utilisation", share),
+        column("taken by others", "contention", share),
     )
-    aligned = [LEFT, *[RIGHT] * (len(headers) - 1)]
-    return table([Column(h, a, itemgetter(i)) for i, (h, a) in enumerate(zip(headers, aligned, strict=True))], rows)
+    return table(columns, rows)
 
 
 TRAINING_TIME = Measurement(

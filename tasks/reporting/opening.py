@@ -83,10 +83,8 @@ def _coverage(analysis: Analysis) -> str:
     coverage, width = analysis.coverage, analysis.half_width
     text = f"COVERAGE, {analysis.run.created_at:%Y-%m-%d}: {coverage.valid} of {plural(coverage.planned, 'trial')} "
     text += f"valid ({_grid(analysis)}); {coverage.invalid} invalid, {coverage.failed} failed, {coverage.missing} "
-    text += (
-        f"{'lost' if coverage.has_ended else 'missing'}, {len(analysis.tainted)} measured again after foreign load. "
-    )
-    text += _left_out(analysis.run.sweep)
+    text += f"{'lost' if coverage.has_ended else 'missing'}, {len(analysis.tainted)} measured again after others "
+    text += f"disturbed them. {_left_out(analysis.run.sweep)}"
     if analysis.num_blocks < MIN_VERDICT_BLOCKS:
         return f"{text}Verdicts: none ({undecided(analysis.num_blocks)})."
     if not analysis.pairs:
@@ -136,7 +134,7 @@ def _answer(analysis: Analysis) -> Iterator[str]:
     yield _accuracy(analysis)
     yield from _compare_loops(analysis)
     counts = [p.comparison.n for p in analysis.pairs if best.cell in (p.cell, p.against)]
-    if (num_blocks := min(counts, default=best.n)) < MIN_VERDICT_BLOCKS:
+    if (num_blocks := max(counts, default=best.n)) < MIN_VERDICT_BLOCKS:
         yield f"This describes what was seen and decides nothing: no verdict ({undecided(num_blocks)})."
 
 
@@ -162,6 +160,8 @@ def _against(analysis: Analysis, best: Point, point: Point, name: str) -> str:
     for pair in analysis.pairs:
         if {pair.cell, pair.against} == {best.cell, point.cell} and pair.against_role is point.role:
             found = pair.comparison
+            if not found.n:
+                return f"{name} has no valid trial in the same block"
             if pair.cell == best.cell:
                 return f"{ratio_with_interval(found)} as fast as {name} ({said(found)})"
             return f"{name} is {ratio_with_interval(found)} as fast ({said(found)})"
@@ -172,16 +172,16 @@ def _splitting(analysis: Analysis, pair: Pair) -> str:
     """Whether the same hardware is better split: another question than whether to add hardware."""
     found, run = pair.comparison, analysis.run
     name = cell_name(run.sweep, pair.cell)
-    text = (
-        f"Where this hardware is given and not added, {name} is {ratio_with_interval(found)} as fast as {unsplit(run)}"
-    )
+    text = f"Where this hardware is given and not added, {name} "
+    if not found.n:
+        return f"{text}has no valid trial beside {unsplit(run)} in the same block: whether splitting pays is not known."
     says = {
         Verdict.FASTER: "splitting pays",
         Verdict.SLOWER: "do not split it",
         Verdict.EQUIVALENT: "splitting makes no difference",
         Verdict.INCONCLUSIVE: "whether splitting pays is open",
     }
-    return f"{text} ({said(found)}): {says[found.verdict]}."
+    return f"{text}is {ratio_with_interval(found)} as fast as {unsplit(run)} ({said(found)}): {says[found.verdict]}."
 
 
 def _accuracy(analysis: Analysis) -> str:
@@ -291,9 +291,10 @@ def _cost(analysis: Analysis, best: Point) -> str:
     text = f"Cost of {cell_name(analysis.run.sweep, best.cell)}: {cost(best)} device-seconds an epoch"
     singles = analysis.points_of(Strategy.ONE_DEVICE)
     single = next((p for p in singles if p.n and p.global_batch_size == best.global_batch_size), None)
-    if single and single is not best and (pair := analysis.pair_of(best.cell, Strategy.ONE_DEVICE)):
+    pair = analysis.pair_of(best.cell, Strategy.ONE_DEVICE)
+    if single and pair and pair.comparison.ratio:
         text += f" against {cost(single)} on {one_device(analysis.run)}: a strong scaling efficiency of "
-        text += share((pair.comparison.ratio or 0.0) / best.num_replicas)
+        text += share(pair.comparison.ratio / best.num_replicas)
     return f"{text} (n = {best.n})."
 
 

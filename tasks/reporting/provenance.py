@@ -42,19 +42,14 @@ PINNING = {
 def describe_machine(analysis: Analysis) -> Iterator[str]:
     """What a device was, and the machines with their software."""
     yield bullets(_device(analysis))
-    columns = [_facts(machine) for machine in analysis.machines]
-    headers = ["value"] if len(columns) == 1 else [f"machine {number + 1}" for number in range(len(columns))]
-    facts = [
-        Column[str]("fact", LEFT, str),
-        *(Column(h, LEFT, c.__getitem__) for h, c in zip(headers, columns, strict=True)),
-    ]
-    if columns:
-        yield table(facts, FACTS)
+    if machines := [_facts(machine) for machine in analysis.machines]:
+        headers = ["value"] if len(machines) == 1 else [f"machine {n}" for n in range(1, len(machines) + 1)]
+        values = (Column(header, LEFT, facts.__getitem__) for header, facts in zip(headers, machines, strict=True))
+        yield table([Column[str]("fact", LEFT, str), *values], FACTS)
 
 
-def describe_validity(analysis: Analysis, edition: Edition) -> Iterator[str]:
+def describe_validity(analysis: Analysis) -> Iterator[str]:
     """The rules by which a trial is thrown out, and what was measured again because others disturbed it."""
-    del edition
     columns = (
         field("rule", LEFT, "value", lambda code: f"`{code}`"),
         field("broken when", LEFT, "doc"),
@@ -81,9 +76,10 @@ def _count(analysis: Analysis, rule: InvalidReason) -> int:
 def describe_failures(analysis: Analysis, edition: Edition) -> Iterator[str]:
     """Every planned trial without a number, with its reason; nothing where there is none."""
     run, coverage = analysis.run, analysis.coverage
-    if coverage.problems or coverage.missing:
-        text = f"{plural(coverage.planned - coverage.valid, 'planned trial')} of {coverage.planned} gave no number"
-        yield f"{text}; none of them enters an average."
+    if not coverage.problems:
+        return
+    text = f"{plural(coverage.planned - coverage.valid, 'planned trial')} of {coverage.planned} gave no number"
+    yield f"{text}; none of them enters an average."
     columns = (
         *names(run),
         field("block", LEFT, "block", brief="block"),
@@ -93,9 +89,8 @@ def describe_failures(analysis: Analysis, edition: Edition) -> Iterator[str]:
         field("phase", LEFT, "phase", escape),
         field("message", LEFT, "message", escape),
     )
-    if coverage.problems:
-        listed = table(columns, coverage.problems, edition.is_brief)
-        yield listed if len(coverage.problems) <= MOST_LISTED else folded("All of them", listed)
+    listed = table(columns, coverage.problems, edition.is_brief)
+    yield listed if len(coverage.problems) <= MOST_LISTED else folded("All of them", listed)
 
 
 def describe_repetition(analysis: Analysis) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ SECTIONS = (
     *(Section(m.title, partial(describe, m), m.chart in IN_BRIEF) for m in MEASUREMENTS),
     Section("The machine", lambda analysis, _: describe_machine(analysis)),
     Section("What failed", describe_failures, True),
-    Section("What is held against a trial", describe_validity),
+    Section("What is held against a trial", lambda analysis, _: describe_validity(analysis)),
     Section(
         "The original report", lambda analysis, _: () if analysis.run.sweep.versus else describe_original(analysis)
     ),

@@ -83,13 +83,12 @@ def _commits(analysis: Analysis) -> str:
 
 
 def _versions(analysis: Analysis, column: str) -> str:
-    found = [
+    return _listed(
         str(version)
         for machine in analysis.machines
         for version in machine.versions.get(column, (machine.environment.get(column),))
         if version
-    ]
-    return _listed(found)
+    )
 
 
 def _listed(texts: Iterable[str]) -> str:

@@ -13,12 +13,13 @@ from tasks.reporting.numerals import digits, milliseconds, ratio_with_interval, 
 
 def find_step_split(analysis: Analysis) -> str:
     """The widest overhead and the narrowest."""
-    found = {cell_name(analysis.run.sweep, p.cell): p for p in analysis.first_points if p.median("overhead_seconds")}
-    if not found:
-        return "No strategy has a one-device trial at its per-replica batch size in the same block."
     shares = {
-        name: (p.median("overhead_seconds") or 0.0) / (p.median("step_seconds") or 1.0) for name, p in found.items()
+        cell_name(analysis.run.sweep, point.cell): overhead / (point.median("step_seconds") or 1.0)
+        for point in analysis.first_points
+        if (overhead := point.median("overhead_seconds"))
     }
+    if not shares:
+        return "No strategy has a one-device trial at its per-replica batch size in the same block."
     low, high = (pick(shares, key=shares.__getitem__) for pick in (min, max))
     return (
         f"Overhead, the step's time beyond that of one device at the same per-replica batch, takes from "
@@ -74,11 +75,8 @@ def find_step_times(analysis: Analysis) -> str:
         return "No valid trial recorded step times."
     medians = {name: p50 for name, (p50, _, _) in found.items()}
     tails = {name: p99 / p50 for name, (p50, _, p99) in found.items()}
-    fast, slow, tail = (
-        min(medians, key=medians.__getitem__),
-        max(medians, key=medians.__getitem__),
-        max(tails, key=tails.__getitem__),
-    )
+    fast, slow = (pick(medians, key=medians.__getitem__) for pick in (min, max))
+    tail = max(tails, key=tails.__getitem__)
     return (
         f"Median step from {digits(1000 * medians[fast])} ms ({fast}) to {digits(1000 * medians[slow])} ms ({slow}); "
         f"the widest tail, p99 / p50, is {digits(tails[tail])} x ({tail}; {counts(analysis.points)} a point)."

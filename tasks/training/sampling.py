@@ -244,7 +244,11 @@ class HostSampler:
 
 
 def summarise(readings: Sequence[Reading], *, load_average: float, num_cores: int, num_allowed_cores: int) -> HostUsage:
-    """What the readings amount to; CPU time counts between two readings in a row that both saw training."""
+    """What the readings amount to.
+
+    CPU time counts between two readings in a row that both saw training; what GPUs tell, but for their memory, from two
+    readings on.
+    """
     spans = [(a, b) for a, b in pairwise(readings) if a.is_training and b.is_training]
     seconds = sum(b.at - a.at for a, b in spans)
     own = sum(b.own_seconds - a.own_seconds for a, b in spans)
@@ -265,6 +269,7 @@ def summarise(readings: Sequence[Reading], *, load_average: float, num_cores: in
         taken = (sum(bound) - own) / seconds
     gpus = [reading.gpu for reading in readings if reading.gpu]
     reasons = [gpu.throttle_reasons for gpu in gpus if gpu.throttle_reasons is not None]
+    strangers = [gpu.foreign_processes for gpu in gpus if gpu.foreign_processes is not None]
     return HostUsage(
         cpu_utilisation=own / (seconds * num_cores) if spans else None,
         foreign_cores=foreign,
@@ -276,8 +281,8 @@ def summarise(readings: Sequence[Reading], *, load_average: float, num_cores: in
         gpu_memory_used_bytes=_largest(gpu.memory_used_bytes for gpu in gpus),
         gpu_power_watts=_mean(gpu.power_watts for gpu in gpus),
         gpu_clock_mhz=_mean(gpu.clock_mhz for gpu in gpus),
-        gpu_throttle_reasons=tuple(sorted(frozenset().union(*reasons))) if reasons else None,
-        foreign_gpu_processes=_largest(gpu.foreign_processes for gpu in gpus),
+        gpu_throttle_reasons=tuple(sorted(frozenset().union(*reasons))) if len(reasons) > 1 else None,
+        foreign_gpu_processes=max(strangers) if len(strangers) > 1 else None,
     )
 
 

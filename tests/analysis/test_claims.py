@@ -124,6 +124,20 @@ def test_accuracy_and_convergence_are_tested_on_the_mean_over_the_batch_sizes(
     assert verdict_of(ClaimName.MULTI_WORKER_CONVERGES_FASTEST, analysis) == (NOT_DECIDABLE, Obstacle.NO_VALUES)
 
 
+def test_convergence_is_that_of_blocks_with_every_batch_size(tmp_path: Path) -> None:
+    def outcome(trial: Trial) -> Outcome:
+        if (trial.strategy, trial.global_batch_size, trial.block) == (MIRRORED, 128, 2):
+            return make_failure(trial)
+        more = 0.01 if (trial.strategy, trial.global_batch_size) == (MIRRORED, 64) else 0.0
+        return make_result(trial, 50.0, (0.96 + more, 0.97 + more))
+
+    sweep = grid(3, strategies=(ONE, MIRRORED), global_batch_sizes=(64, 128), num_epochs=2)
+    claim = claim_of(ClaimName.MIRRORED_CONVERGES_FASTER, analyze_example(tmp_path, sweep, measured_only(outcome)))
+    (seen,) = claim.evidence
+    assert seen.value.values == pytest.approx((0.005, 0.005))
+    assert claim.obstacle is Obstacle.TOO_FEW_BLOCKS
+
+
 def test_short_blocks_speak_about_speed_and_not_about_accuracy(tmp_path: Path) -> None:
     analysis = analyze_example(tmp_path, grid(6, num_whole_blocks=2, global_batch_sizes=(64,)))
     assert (verdict_of(ClaimName.MIRRORED_SLOWER, analysis)) == NO
@@ -153,6 +167,18 @@ def test_utilisation_is_that_of_the_devices_held(
     assert verdict_of(ClaimName.MIRRORED_UTILISATION, analysis) == verdict
     for item in claim_of(ClaimName.MIRRORED_UTILISATION, analysis).evidence:
         assert item.value.values == pytest.approx([0.9 / one_device] * 6)
+
+
+@pytest.mark.parametrize(("one_device", "mirrored"), [(0.9, 0.0), (0.0, 0.9), (0.0, 0.0)])
+def test_devices_that_idled_have_no_ratio(tmp_path: Path, one_device: float, mirrored: float) -> None:
+    def sampled(trial: Trial) -> dict[str, object]:
+        busy = one_device if trial.strategy is ONE else mirrored
+        return usage_of(trial) | {"cpu_utilisation": busy if trial.block == 1 else 0.9}
+
+    sweep = grid(2, strategies=(ONE, MIRRORED), global_batch_sizes=(64,), num_epochs=1)
+    claim = claim_of(ClaimName.MIRRORED_UTILISATION, analyze_example(tmp_path, sweep, sampled=sampled))
+    (seen,) = claim.evidence
+    assert seen.value.values == (1.0,)
 
 
 def test_claim_about_a_strategy_without_a_valid_trial_is_not_decidable(tmp_path: Path) -> None:

@@ -146,9 +146,6 @@ def test_trainings_of_unequal_length_are_compared_over_the_epochs_that_both_made
     measured, unsplit = analysis.pairs
     assert ratios(measured) == pytest.approx([80 / 50, 20 / 10])  # a whole block, a short one
     assert ratios(unsplit) == pytest.approx([15 / 10, 15 / 10])
-    point = analysis.point_at(cell_of(MIRRORED, 64))
-    assert point
-    assert tuple(point.trials["unsplit"]) == pytest.approx((1.5, 1.5))
 
 
 def test_pairs_have_as_many_blocks_as_both_have_trials(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from tasks.analysis import statistics
 from tasks.analysis.statistics import (
     AccuracyVerdict,
     Verdict,
-    blocks_needed,
     expected_half_width,
     half_width,
     holm,
@@ -187,12 +186,11 @@ def test_needed_blocks_decide_as_often_as_they_promise() -> None:
     assert np.mean([verdict is Verdict.FASTER for verdict in runs]) > 0.9
 
 
-def test_needed_blocks_of_a_paired_t_test() -> None:
-    # G*Power's figures for dz = .5, two-sided .05: 34, 44 and 54 pairs
-    assert [blocks_needed(0.5, 1, 0.05, power) for power in (0.8, 0.9, 0.95)] == [34, 44, 54]
-    assert blocks_needed(-0.5, 1, 0.05) == 44
-    assert (blocks_needed(5, 1, 0.05), blocks_needed(1, 0, 0.05)) == (6, 6)
-    assert (blocks_needed(0.01, 1, 0.05), blocks_needed(0, 1, 0.05), blocks_needed(0, 0, 0.05)) == (None,) * 3
+@pytest.mark.parametrize(("power", "needed"), [(0.8, 34), (0.9, 44), (0.95, 54)])
+def test_needed_blocks_are_those_of_g_power(monkeypatch: pytest.MonkeyPatch, power: float, needed: int) -> None:
+    """For dz = .5, two-sided .05."""
+    monkeypatch.setattr(statistics, "DECISION_POWER", power)
+    assert [statistics._blocks_to_decide(6, side * 0.5, 1.0, 1) for side in (1, -1)] == [needed, needed]
 
 
 def test_half_widths() -> None:

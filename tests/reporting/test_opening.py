@@ -61,8 +61,8 @@ def test_one_block_gives_an_answer_that_decides_nothing(tmp_path: Path) -> None:
     _, coverage, _, notes, *_ = paragraphs(text)
     assert coverage == (
         "COVERAGE, 2026-11-22: 13 of 13 trials valid (3 strategies x 3 batch sizes + 3 references + 1 baseline, "
-        "1 block); 0 invalid, 0 failed, 0 lost, 0 measured again after foreign load. Verdicts: none (1 block, at "
-        "least 6 needed)."
+        "1 block); 0 invalid, 0 failed, 0 lost, 0 measured again after others disturbed them. Verdicts: none (1 block, "
+        "at least 6 needed)."
     )
     assert sentences(text) == [
         "On 2 CPU slices (1 core each), MirroredStrategy at batch 256 under the fused loop has the smallest training "
@@ -368,6 +368,34 @@ def test_other_strategy_without_a_value_is_named_with_its_reason(tmp_path: Path)
     text = write_text(tmp_path, outcome_of=lambda t: make_failure(t) if t.strategy is WORKERS else exact(t))
     expected = r"; MultiWorkerMirroredStrategy has no valid trial (failed: worker\_killed).**"
     assert expected in paragraphs(text)[2]
+
+
+def test_strategy_that_always_fails_leaves_the_verdicts_on_the_others(tmp_path: Path) -> None:
+    def outcome_of(trial: Trial, *strategies: str) -> Outcome:
+        return make_failure(trial) if trial.strategy in strategies else paced(1.8)(trial)
+
+    sweep = grid(6, global_batch_sizes=(64,), num_epochs=1)
+    found = sentences(write_text(tmp_path / "one", sweep, lambda t: outcome_of(t, WORKERS)))
+    assert "as fast as one CPU slice (faster, n = 6); MultiWorkerMirroredStrategy has no valid trial" in found[0]
+    assert not any("decides nothing" in sentence for sentence in found)
+    found = sentences(write_text(tmp_path / "both", sweep, lambda t: outcome_of(t, WORKERS, ONE)))
+    assert found[-1].endswith("decides nothing: no verdict (0 blocks, at least 6 needed).")
+
+
+def test_pair_without_a_common_block_is_no_result(tmp_path: Path) -> None:
+    """Mirrored is valid in block 1, one device in block 2."""
+
+    def outcome_of(trial: Trial) -> Outcome:
+        return paced(1.8)(trial) if (trial.strategy is MIRRORED) == (trial.block == 1) else make_failure(trial)
+
+    text = write_text(tmp_path, pair(2), outcome_of)
+    answer = sentences(text)
+    assert answer[0].endswith(" at that batch size: one CPU slice has no valid trial in the same block.")
+    assert answer[1] == (
+        "Where this hardware is given and not added, MirroredStrategy at batch 64 has no valid trial beside one device "
+        "with all 2 cores in the same block: whether splitting pays is not known."
+    )
+    assert "- Cost of MirroredStrategy at batch 64: 13.2 device-seconds an epoch (n = 1)." in text
 
 
 @pytest.mark.parametrize("outcome_of", [lambda t: None, make_failure], ids=["missing", "failed"])

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 
 from tasks.analysis import statistics
+from tasks.analysis.pairs import _declare
 from tasks.analysis.statistics import ALPHA, Comparison, Decisions, Verdict, judge_family, log_ratios
+from tasks.domain.device import DeviceType
 from tasks.domain.exit_code import ExitCode
 from tasks.domain.refusal import Refusal
+from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
+from tasks.domain.trial import Role
 from tasks.planning.stopping import Finished
 from tasks.selfcheck import simulation
 from tasks.selfcheck.selfcheck import BANDS, Figure, Finding, check_real, count_real, judge_real, main, measure
@@ -20,6 +24,24 @@ from tasks.selfcheck.simulation import MIRRORED, Noise, declared_differences, ru
 
 FALSE_CALLS = {Figure.FAMILY}
 POWER = {Figure.FOUND_3, Figure.FOUND_5, Figure.FOUND_10, Figure.FOUND_20}
+CELLS = {
+    (Strategy.ONE_DEVICE, Role.MEASURED): simulation.ONE_DEVICE,
+    (Strategy.MIRRORED, Role.MEASURED): simulation.MIRRORED,
+    (Strategy.MULTI_WORKER_MIRRORED, Role.MEASURED): simulation.MULTI_WORKER,
+    (Strategy.ONE_DEVICE, Role.REFERENCE): simulation.REFERENCE,
+}
+
+
+def test_simulated_pairs_are_the_declared_ones() -> None:
+    """Whichever of the two is set against the other."""
+    declared = [
+        (cell.global_batch_size, {CELLS[cell.strategy, Role.MEASURED], CELLS[against.strategy, role]})
+        for cell, against, role in _declare(Sweep(), DeviceType.CPU_SLICE)
+    ]
+    wanted = [(batch, set(pair)) for batch in Sweep().global_batch_sizes for pair in simulation.PAIRS]
+    assert len(Sweep().global_batch_sizes) == simulation.NUM_BATCHES
+    assert len(declared) == len(wanted)
+    assert all(pair in declared for pair in wanted)
 
 
 def failing(num_families: int = 400) -> set[Figure]:

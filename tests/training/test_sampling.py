@@ -96,6 +96,15 @@ def test_what_is_not_known_is_none() -> None:
     assert usage(reading(0, steal_seconds=None), reading(1, steal_seconds=None)).steal_share is None
 
 
+def test_training_shorter_than_two_readings_is_not_judged() -> None:
+    shared = dataclasses.replace(GPU, throttle_reasons=frozenset({"hw_slowdown"}), foreign_processes=2)
+    evaluation = reading(1, is_training=False)
+    found = usage(reading(0, gpu=shared), evaluation)
+    assert (found.gpu_throttle_reasons, found.foreign_gpu_processes) == (None, None)
+    assert find_taint(found) is None
+    assert find_taint(usage(reading(0, gpu=GPU), evaluation, reading(2, gpu=shared))) is not None
+
+
 def test_gpu_readings_are_means_and_extremes() -> None:
     capped = dataclasses.replace(
         GPU,
