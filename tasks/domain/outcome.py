@@ -65,6 +65,7 @@ class FailureReason(Rule):
 
     TIMEOUT = "timeout", "The trial's deadline passed."
     WORKER_KILLED = "worker_killed", "A training process was ended by a signal."
+    WORKER_STOPPED = "worker_stopped", "A training process was stopped, by SIGSTOP or a debugger, and did not go on."
     WORKER_ERROR = "worker_error", "A training process ended with an error of its own."
     DEVICES_MISSING = "devices_missing", "The machine does not have the devices that the trial needs."
     DATA_MISMATCH = "data_mismatch", "The data prepared on this machine are not the ones that were planned."

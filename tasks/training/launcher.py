@@ -1,17 +1,21 @@
 """Runs one trial in processes of its own, and ends them all whatever happens."""
 
+import fcntl
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from tasks.domain.device import Devices, DeviceType
 from tasks.domain.outcome import FailureReason, Phase, TrialFailure, TrialResult
@@ -28,6 +32,10 @@ OnLine = Callable[[str], None]
 
 DRAIN_SECONDS = 5.0
 """Patience for the last lines of output after a process has ended."""
+FOLDER, OWNER = "stratbench-trial-", "owner"
+"""Beginning of the name of a trial's temporary folder; a file in it that is locked as long as its launcher lives."""
+FOLLOW_SECONDS = 3.0
+"""Patience, after a rank has ended badly, for one that was lost before it but takes longer to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,8 @@ class Exit:
     rank: int
     code: int
     """As `subprocess` has it: negative for a signal."""
+    at: float
+    """Reading of the monotonic clock."""
 
 
 def run_trial(
@@ -60,8 +70,7 @@ def run_trial(
         return TrialFailure(
             trial=trial, reason=FailureReason.DEVICES_MISSING, message=str(error), phase=None, wall_seconds=0.0
         )
-    with tempfile.TemporaryDirectory(prefix="stratbench-trial-") as folder:
-        directory = Path(folder)
+    with _folder() as directory:
         launched_at = time.monotonic()
         exits: queue.SimpleQueue[Exit] = queue.SimpleQueue()
         processes: list[subprocess.Popen[str]] = []
@@ -78,7 +87,7 @@ def run_trial(
                 _start(_report_exit, process, place.rank, exits)
             if on_usage:
                 sampler = _watch(trial, devices, directory, [process.pid for process in processes], places)
-            failure = _await_exits(trial, directory, exits, len(places), launched_at)
+            failure = _await_exits(trial, directory, exits, processes, launched_at)
         finally:
             _end(processes)
             ended_at = time.monotonic()
@@ -90,6 +99,18 @@ def run_trial(
         if failure:
             return failure
         return _read_result(trial, directory, ended_at - launched_at, ended_at)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder for one trial; those that killed launchers have left go first."""
+    for left in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        with suppress(OSError), (left / OWNER).open() as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=FOLDER) as folder, (Path(folder) / OWNER).open("w") as owner:
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        yield Path(folder)
 
 
 def _request(
@@ -125,23 +146,66 @@ def _watch(
 
 
 def _await_exits(
-    trial: Trial, directory: Path, exits: "queue.SimpleQueue[Exit]", num_workers: int, launched_at: float
+    trial: Trial,
+    directory: Path,
+    exits: "queue.SimpleQueue[Exit]",
+    processes: Sequence[subprocess.Popen[str]],
+    launched_at: float,
 ) -> TrialFailure | None:
     """Sleep until all workers have ended well (None), one has ended badly, or the deadline has passed."""
     deadline = launched_at + trial.timeout_seconds
-    running = set(range(num_workers))
+    running = set(range(len(processes)))
     while running:
         try:
             ended = exits.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
-            reason = FailureReason.TIMEOUT
-            ranks = ", ".join(f"rank {rank} in phase {_phase(directory, rank)}" for rank in sorted(running))
-            message = f"the deadline of {trial.timeout_seconds:g} s passed with {ranks}"
-            return _failure(trial, reason, message, directory, min(running), launched_at)
+            return _overdue(trial, directory, running, _stopped(processes, running), launched_at)
         running.discard(ended.rank)
         if ended.code:
-            return _bad_exit(trial, directory, ended, launched_at)
+            if stopped := _stopped(processes, running):
+                return _overdue(trial, directory, running, stopped, launched_at)
+            return _bad_exit(trial, directory, _first_lost(ended, exits, len(running), directory), launched_at)
     return None
+
+
+def _overdue(
+    trial: Trial, directory: Path, running: Iterable[int], stopped: Collection[int], launched_at: float
+) -> TrialFailure:
+    """The failure of ranks that do not end: the one to blame was stopped, or else is the furthest behind."""
+    phases = {rank: _phase(directory, rank) for rank in sorted(running)}
+    lost = min(phases, key=lambda rank: (rank not in stopped, list(Phase).index(Phase(phases[rank]))))
+    if stopped:
+        reason, message = FailureReason.WORKER_STOPPED, f"rank {lost} was stopped in phase {phases[lost]}"
+    else:
+        reason = FailureReason.TIMEOUT
+        ranks = ", ".join(f"rank {rank} in phase {phase}" for rank, phase in phases.items())
+        message = f"the deadline of {trial.timeout_seconds:g} s passed with {ranks}"
+    return _failure(trial, reason, message, directory, lost, launched_at)
+
+
+def _stopped(processes: Sequence[subprocess.Popen[str]], running: Iterable[int]) -> list[int]:
+    """The ranks whose processes are held by SIGSTOP or a debugger: TensorFlow's others give up after 8 s or never."""
+    held = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    found = []
+    for rank in running:
+        with suppress(psutil.Error):
+            if psutil.Process(processes[rank].pid).status() in held:
+                found.append(rank)
+    return found
+
+
+def _first_lost(ended: Exit, exits: "queue.SimpleQueue[Exit]", num_running: int, directory: Path) -> Exit:
+    """Of the ranks that end badly within a short while, the one that was lost first: the others' errors follow."""
+    bad, deadline = [ended], time.monotonic() + FOLLOW_SECONDS
+    with suppress(queue.Empty):
+        for _ in range(num_running):
+            bad.append(exits.get(timeout=max(0.0, deadline - time.monotonic())))
+
+    def lost_at(end: Exit) -> float:
+        error = protocol.read_document(protocol.WorkerError, protocol.error_path(directory, end.rank))
+        return end.at if error is None or error.raised_at is None else error.raised_at
+
+    return min((end for end in bad if end.code), key=lost_at)
 
 
 def _bad_exit(trial: Trial, directory: Path, ended: Exit, launched_at: float) -> TrialFailure:
@@ -207,4 +271,4 @@ def _pump(process: subprocess.Popen[str], rank: int | None, on_line: OnLine) -> 
 
 
 def _report_exit(process: subprocess.Popen[str], rank: int, exits: "queue.SimpleQueue[Exit]") -> None:
-    exits.put(Exit(rank, process.wait()))
+    exits.put(Exit(rank, process.wait(), time.monotonic()))

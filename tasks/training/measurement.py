@@ -27,6 +27,7 @@ def measure_trial(
     data: PreparedDataset,
     interpreter: str = sys.executable,
     submitted_at: datetime | None = None,
+    num_retries: int = 0,
     on_line: Callable[[str], None] = lambda line: None,
 ) -> Record:
     """Train `trial` on this machine and write its record, whatever came of it; returns the record.
@@ -54,13 +55,19 @@ def measure_trial(
         environment=describe_environment(),
         python_version=platform.python_version(),
         started_at=started_at,
-        queue_seconds=None if submitted_at is None else (started_at - submitted_at).total_seconds(),
+        queue_seconds=_queue_seconds(submitted_at, started_at),
         num_attempts=1 if attempt is first else 2,
         first_taint=first.taint.message if first.taint else None,
         usage=dataclasses.asdict(attempt.usage) if attempt.usage else None,
     )
-    folder.put(record)
+    folder.put(record, num_retries)
     return record
+
+
+def _queue_seconds(submitted_at: datetime | None, started_at: datetime) -> float | None:
+    """None where it is not known: no submission, or a clock that was set back meanwhile."""
+    seconds = -1.0 if submitted_at is None else (started_at - submitted_at).total_seconds()
+    return seconds if seconds >= 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,9 @@ class _Attempt:
         return None if self.outcome.trial.role is Role.DISCARDED else find_taint(self.usage)
 
 
-def record_loss(trial: Trial, *, run_name: str, folder: RunFolder, message: str, reason: FailureReason) -> Record:
+def record_loss(
+    trial: Trial, *, run_name: str, folder: RunFolder, message: str, reason: FailureReason, num_retries: int = 0
+) -> Record:
     """Write the record of a trial that left none itself; an existing one stays as it is."""
     record = build_record(
         TrialFailure(trial=trial, reason=reason, message=message, phase=None, wall_seconds=0.0),
@@ -87,7 +96,7 @@ def record_loss(trial: Trial, *, run_name: str, folder: RunFolder, message: str,
         started_at=datetime.now(UTC),
         queue_seconds=None,
     )
-    folder.put(record)
+    folder.put(record, num_retries)
     return record
 
 

@@ -78,6 +78,8 @@ class WorkerError:
     rank: int
     message: str
     """Type and first line of the exception."""
+    raised_at: float | None = None
+    """Reading of the monotonic clock when it was caught, in seconds; null from a release that did not tell."""
     protocol_version: int = PROTOCOL_VERSION
 
 

@@ -16,7 +16,13 @@ from tasks.training.measurement import measure_trial
 
 @task(name="train", task_run_name="train {trial.strategy} at batch {trial.global_batch_size}", persist_result=False)
 async def train(
-    trial: Trial, run_name: str, run_folder: str, data: PreparedDataset, interpreter: str, submitted_at: datetime
+    trial: Trial,
+    run_name: str,
+    run_folder: str,
+    data: PreparedDataset,
+    interpreter: str,
+    submitted_at: datetime,
+    num_retries: int,
 ) -> tuple[str, str]:
     """Run the trial and keep its record; returns its status and what came of it in a few words."""
     logger = get_run_logger()
@@ -28,6 +34,7 @@ async def train(
         data=data,
         interpreter=interpreter,
         submitted_at=submitted_at,
+        num_retries=num_retries,
         on_line=logger.info,
     )
     return str(record["status"]), summarize(record)

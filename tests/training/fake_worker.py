@@ -19,6 +19,8 @@ def main(path: str) -> None:
     directory = Path(request.outcome_directory)
     behaviour = os.environ.get("FAKE_WORKER", "").split(",")
     mine = behaviour[request.rank] if request.rank < len(behaviour) else ""
+    if mine == "never starts":
+        time.sleep(600)
     here = protocol.phase_path(directory, request.rank)
     ledger = PhaseLedger(request.launched_at, time.monotonic, lambda phase: here.write_text(phase) and None)
     ledger.enter(Phase.TRAINING)
@@ -31,11 +33,16 @@ def main(path: str) -> None:
         child = subprocess.Popen(["sleep", "600"])
         Path(os.environ["FAKE_PID"]).write_text(str(child.pid))
         time.sleep(600)
+    if mine == "stopped":
+        os.kill(os.getpid(), signal.SIGSTOP)
     if mine == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    if mine == "error":
-        error = protocol.WorkerError(rank=request.rank, message="ValueError: no such thing")
+    if mine in ("error", "slow error", "follow"):
+        time.sleep(1.0 if mine == "follow" else 0.0)
+        message = "UnavailableError: the peer is gone" if mine == "follow" else "ValueError: no such thing"
+        error = protocol.WorkerError(rank=request.rank, message=message, raised_at=time.monotonic())
         protocol.write_document(error, protocol.error_path(directory, request.rank))
+        time.sleep(2.0 if mine == "slow error" else 0.0)
         sys.exit(1)
     if mine == "exit3":
         sys.exit(3)

@@ -1,4 +1,6 @@
+import fcntl
 import os
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -128,6 +130,55 @@ def test_one_lost_rank_ends_the_other_and_is_the_one_that_is_named(
         "rank 1 was ended by SIGKILL in phase training",
     )
     assert time.monotonic() - began < 20
+
+
+@needs_two_cores
+def test_the_first_lost_rank_is_named_although_another_ended_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rank 1 raises, and takes its time to end; rank 0 sees that it is gone, and ends at once with an error of that."""
+    monkeypatch.setenv("FAKE_WORKER", "follow,slow error")
+    failure = fail(make_trial(**TWO_WORKERS), tmp_path)
+    assert failure.message == "rank 1 ended in phase training with ValueError: no such thing"
+
+
+@needs_two_cores
+@pytest.mark.parametrize("behaviour", ["follow,stopped", "stopped,follow", "hang,stopped"])
+def test_stopped_rank_is_named_whether_the_other_gives_up_or_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str
+) -> None:
+    monkeypatch.setenv("FAKE_WORKER", behaviour)
+    failure = fail(make_trial(**TWO_WORKERS, timeout_seconds=4.0), tmp_path)
+    rank = behaviour.split(",").index("stopped")
+    assert (failure.reason, failure.message, failure.phase) == (
+        FailureReason.WORKER_STOPPED,
+        f"rank {rank} was stopped in phase training",
+        "training",
+    )
+
+
+@needs_two_cores
+def test_of_ranks_that_do_not_end_the_furthest_behind_is_to_blame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_WORKER", "hang,never starts")
+    failure = fail(make_trial(**TWO_WORKERS, timeout_seconds=4.0), tmp_path)
+    assert (failure.reason, failure.phase) == (FailureReason.TIMEOUT, "process_start")
+    assert failure.message == "the deadline of 4 s passed with rank 0 in phase training, rank 1 in phase process_start"
+
+
+def test_folder_of_a_launcher_that_was_killed_is_swept_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    kept, left = tmp_path / "stratbench-trial-kept", tmp_path / "stratbench-trial-left"
+    for folder in (kept, left):
+        folder.mkdir()
+        (folder / "owner").touch()
+    with (kept / "owner").open() as owner:
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        launch(one(), tmp_path)
+    assert list(tmp_path.glob("stratbench-trial-*")) == [kept]
 
 
 @needs_two_cores

@@ -48,9 +48,11 @@ def main(path: str) -> int:
     try:
         outcome = import_training().run_worker(request, ledger, is_pinned, lambda line: print(line, flush=True))
     except Exception as error:
+        raised_at = time.monotonic()
         traceback.print_exc()
         lines = str(error).strip().splitlines() or [""]
-        found = protocol.WorkerError(rank=request.rank, message=f"{type(error).__name__}: {lines[0]}")
+        message = f"{type(error).__name__}: {lines[0]}"
+        found = protocol.WorkerError(rank=request.rank, message=message, raised_at=raised_at)
         protocol.write_document(found, protocol.error_path(directory, request.rank))
         return 1
     protocol.write_document(outcome, protocol.outcome_path(directory, request.rank))
