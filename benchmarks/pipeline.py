@@ -51,7 +51,7 @@ def whole(deployment: str) -> None:
 
 def bare(folder: RunFolder) -> float:
     """Seconds of the trainings that the run recorded, one after another, without Prefect and reports."""
-    run, recorded = folder.describe(), folder.finished_keys()
+    run, recorded = folder.describe(), set(folder.num_records())
     sweep, data, devices = run.sweep, prepare(run.sweep.dataset, locations.data_cache()), find_devices()
     began = time.perf_counter()
     for block, is_whole in product(range(1, sweep.max_blocks + 1), (True, False)):

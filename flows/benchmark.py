@@ -18,8 +18,8 @@ from pydantic import Field
 
 from flows import locations
 from flows.blocks import review
-from flows.cancelling import cancel_children
-from flows.fan_out import run_trials, say_who_is_running
+from flows.cancelling import cancel_children, report_what_is_there
+from flows.fan_out import cancel_waiting, run_trials, say_who_is_running
 from flows.names import SWEEP_LIMIT
 from flows.opening import OpenRun, open_run
 from flows.progress import begin_progress
@@ -59,8 +59,8 @@ def name_run() -> str:
 @flow(
     name="benchmark",
     flow_run_name=name_run,
-    on_cancellation=[cancel_children],
-    on_crashed=[cancel_children],
+    on_cancellation=[cancel_children, report_what_is_there],
+    on_crashed=[cancel_children, report_what_is_there],
     persist_result=False,
 )
 async def benchmark(
@@ -134,16 +134,17 @@ async def benchmark(
         name = run_name or str(flow_run.name)
         await say_who_is_running(logger)
         async with concurrency(SWEEP_LIMIT, occupy=1, strict=True, lease_duration=LEASE_SECONDS):
-            opened = open_run(
+            with open_run(
                 sweep,
                 run_name=name,
                 command=_command(sweep),
                 path=locations.runs() / name,
                 cache=locations.data_cache(),
                 may_continue=True,
-            )
-            prepare_dataset(sweep.dataset, str(locations.data_cache()))
-            analysis = await _measure(opened, locations.reports() / name)
+            ) as opened:
+                await cancel_waiting(name, logger)
+                prepare_dataset(sweep.dataset, str(locations.data_cache()))
+                analysis = await _measure(opened, locations.reports() / name)
     except Refusal as refusal:
         return Failed(name="Refused", message=str(refusal))
     return _final_state(analysis, locations.reports() / name / REPORT)

@@ -5,10 +5,13 @@ from dataclasses import dataclass, replace
 
 from flows.opening import OpenRun
 from tasks.analysis.analysis import Analysis, analyze
+from tasks.domain.outcome import Status
+from tasks.domain.refusal import Refusal
 from tasks.domain.trial import Trial
 from tasks.planning.planner import Recorded, forecast, next_trials
 from tasks.planning.stopping import Finished
 from tasks.reporting.numerals import level, plural, share
+from tasks.results.environment import describe_environment
 from tasks.results.run import End
 from tasks.results.store import Tables
 
@@ -32,10 +35,11 @@ class Review:
 
 def review(opened: OpenRun) -> Review:
     """Look at the records and decide what is next; a run that has come to its end is marked so on disk."""
-    run, tables = opened.folder.describe(), opened.folder.read()
+    found, tables = opened.folder.describe(), opened.folder.read()
+    run = replace(found, end=None)  # what more is asked for may be more than what it had ended with
     analysis = analyze(run, tables)
     recorded = Recorded(
-        keys=opened.folder.finished_keys(),
+        keys=opened.finished_keys(),
         half_width=analysis.half_width,
         seconds_left=None if opened.deadline is None else opened.deadline - time.monotonic(),
         examples_per_second=analysis.rates,
@@ -45,9 +49,30 @@ def review(opened: OpenRun) -> Review:
         ended = replace(run, end=End(reason=step.reason, num_blocks=analysis.num_begun_blocks))
         opened.folder.update(ended)
         return Review(analyze(ended, tables), tables, (), f"finished: {step.reason}. {_bought(analysis)}")
-    if run.end:
-        opened.folder.update(replace(run, end=None))
+    _refuse_mixing(tables, step[0].block)
+    if found.end:
+        opened.folder.update(run)
     return Review(analysis, tables, step, f"block {step[0].block}: {len(step)} trials. {_expected(opened, recorded)}")
+
+
+def _refuse_mixing(tables: Tables, block: int) -> None:
+    """Raise Refusal where the block was begun on another machine: its pairs would compare machines."""
+    here = describe_environment()
+    rows = tables.trials.select(["block", "status", "machine_fingerprint", "hostname"]).to_pylist()
+    begun = sorted(
+        {
+            row["hostname"]
+            for row in rows
+            if row["block"] == block
+            and row["status"] != Status.FAILED
+            and row["machine_fingerprint"] != here.machine_fingerprint
+        }
+    )
+    if begun:
+        raise Refusal(
+            f"block {block} was begun on {' and '.join(begun)}, in another state of its hardware than {here.hostname} "
+            "now: continue the run there, or give another run name"
+        )
 
 
 def _bought(analysis: Analysis) -> str:

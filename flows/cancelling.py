@@ -1,10 +1,15 @@
-"""Hook: when a run of `benchmark` is cancelled or crashes, its trials go with it."""
+"""Hooks: when a run of `benchmark` is cancelled or crashes, its trials go with it, and what is recorded is reported."""
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.flows import Flow
 from prefect.states import Cancelled, Cancelling
+
+from flows import locations
+from tasks.analysis.analysis import analyze
+from tasks.reporting.report import write_report
+from tasks.results.store import RunFolder
 
 WAITING = (StateType.SCHEDULED, StateType.PENDING)
 
@@ -20,6 +25,15 @@ async def cancel_children(flow: Flow[..., object], flow_run: FlowRun, state: Sta
         for child in children:
             if child.state_type not in WAITING:
                 await client.set_flow_run_state(child.id, Cancelling(message="its benchmark ended"))
+
+
+def report_what_is_there(flow: Flow[..., object], flow_run: FlowRun, state: State) -> None:
+    """Write the report of the trials that are recorded; it says that it is partial."""
+    del flow, state
+    folder = RunFolder(locations.runs() / flow_run.name)
+    if folder.exists():
+        tables = folder.read()
+        write_report(analyze(folder.describe(), tables), tables, locations.reports() / flow_run.name)
 
 
 async def _unfinished_children(client: PrefectClient, flow_run: FlowRun) -> list[FlowRun]:

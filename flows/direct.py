@@ -46,22 +46,21 @@ class Places:
 def run_sweep(sweep: Sweep, *, run_name: str, command: str, places: Places, may_continue: bool) -> ExitCode:
     """Measure and report; prints what happens and, last, the report's path. Raises Refusal for refused input."""
     console = _Console()
-    opened = open_run(
+    with open_run(
         sweep,
         run_name=run_name,
         command=command,
         path=places.run,
         cache=places.cache,
         may_continue=may_continue,
-    )
-    prepare(sweep.dataset, places.cache)
-    with opened.folder.locked():
+    ) as opened:
+        prepare(sweep.dataset, places.cache)
         console.print(f"results in {places.run}", highlight=False, soft_wrap=True)
         try:
             analysis = _measure(opened, console, places.report)
             code = judge(analysis)
         except KeyboardInterrupt:
-            count = len(opened.folder.finished_keys())
+            count = len(opened.folder.num_records())
             console.print(f"interrupted: {count} trials are recorded; --resume continues")
             tables = opened.folder.read()
             write_report(analyze(opened.folder.describe(), tables), tables, places.report)
@@ -75,7 +74,9 @@ def check_real(num_blocks: int) -> ExitCode:
     name = f"selfcheck-{datetime.now():%Y%m%d-%H%M%S}"
     places = Places(locations.runs() / name, locations.reports() / name, locations.data_cache())
     sweep = replace(REAL, min_blocks=num_blocks, max_blocks=num_blocks, versus=sys.executable)
-    run_sweep(sweep, run_name=name, command="stratbench selfcheck", places=places, may_continue=False)
+    code = run_sweep(sweep, run_name=name, command="stratbench selfcheck", places=places, may_continue=False)
+    if code not in (ExitCode.OK, ExitCode.REGRESSED, ExitCode.IMPROVED):
+        return code
     folder = RunFolder(places.run)
     pairs = analyze(folder.describe(), folder.read()).pairs
     return judge_real(pair.comparison.differences for pair in pairs)
@@ -135,6 +136,7 @@ def _measure(opened: OpenRun, console: Console, report: Path) -> Analysis:
                     folder=opened.folder,
                     data=opened.data,
                     interpreter=interpreter or sys.executable,
+                    num_retries=opened.retries.get(trial.key, 0),
                 )
                 text = f"{trial.label}: {summarize(record)}"
                 progress.console.print(text, highlight=False, markup=False, soft_wrap=True)

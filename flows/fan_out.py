@@ -15,6 +15,7 @@ from prefect.client.schemas.filters import (
     FlowFilterName,
     FlowRunFilter,
     FlowRunFilterId,
+    FlowRunFilterName,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
@@ -22,7 +23,9 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import arun_deployment
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.runtime import flow_run
+from prefect.states import Cancelled
 
+from flows.cancelling import WAITING
 from flows.opening import OpenRun
 from flows.progress import Progress
 from tasks.domain.cell import Arm
@@ -68,6 +71,26 @@ async def say_who_is_running(logger: Log) -> None:
         logger.info(f"waiting until {', '.join(others)} has ended: one benchmark at a time")
 
 
+async def cancel_waiting(run_name: str, logger: Log) -> None:
+    """Cancel trials that an earlier flow run of that name left waiting; one that trains goes on to its record."""
+    async with get_client() as client:
+        waiting = await client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                name=FlowRunFilterName(like_=_name(run_name, "")),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(WAITING))),
+            )
+        )
+        for run in waiting:
+            if run.name.startswith(_name(run_name, "")):
+                logger.info(f"cancelling {run.name}, which an earlier run left waiting")
+                await client.set_flow_run_state(run.id, Cancelled(message="its benchmark ended"), force=True)
+
+
+def _name(run_name: str, label: str) -> str:
+    """Of a trial's flow run."""
+    return f"{run_name}: {label}"
+
+
 async def _submit(trial: Trial, opened: OpenRun) -> FlowRun:
     return await arun_deployment(
         DEPLOYMENT,
@@ -76,8 +99,9 @@ async def _submit(trial: Trial, opened: OpenRun) -> FlowRun:
             "run_name": opened.run.run_name,
             "submitted_at": datetime.now(UTC),
             "interpreter": opened.run.sweep.versus if trial.arm is Arm.OTHER else None,
+            "num_retries": opened.retries.get(trial.key, 0),
         },
-        flow_run_name=f"{opened.run.run_name}: {trial.label}",
+        flow_run_name=_name(opened.run.run_name, trial.label),
         timeout=0,
         as_subflow=True,
         job_variables={"command": f"python -m flows.engine {trial.num_workers}"},
@@ -115,7 +139,14 @@ def _finish(run: FlowRun, trial: Trial, opened: OpenRun, logger: Log) -> None:
     """Log how a trial ended; write its record if the run that should have written it was lost."""
     assert run.state is not None
     logger.info(f"{trial.label}: {run.state.message or run.state.name}")
-    if trial.key not in opened.folder.finished_keys():
+    if trial.key not in opened.finished_keys():
         reason = FailureReason.CANCELLED if run.state.is_cancelled() else FailureReason.RUN_LOST
         message = f"its flow run ended as {run.state.name} without a record"
-        record_loss(trial, run_name=opened.run.run_name, folder=opened.folder, message=message, reason=reason)
+        record_loss(
+            trial,
+            run_name=opened.run.run_name,
+            folder=opened.folder,
+            message=message,
+            reason=reason,
+            num_retries=opened.retries.get(trial.key, 0),
+        )

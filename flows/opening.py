@@ -4,13 +4,16 @@ import dataclasses
 import json
 import subprocess
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.data.preparation import examine
 from tasks.domain.dataset import PreparedDataset
 from tasks.domain.device import DeviceType
+from tasks.domain.outcome import Status
 from tasks.domain.refusal import Refusal
 from tasks.domain.sweep import STOPPING, Sweep
 from tasks.results.environment import find_devices
@@ -30,12 +33,24 @@ class OpenRun:
     device: DeviceType
     deadline: float | None
     """Reading of the monotonic clock at which the time budget is used up; null without one."""
+    retries: Mapping[str, int] = field(default_factory=dict)
+    """Of each trial whose last record was a failure or damaged when the run was continued, by key, which retry its
+    next record is."""
+
+    def finished_keys(self) -> frozenset[str]:
+        """Keys of the trials that have a record; one that had failed before is not finished until it has another."""
+        counts = self.folder.num_records()
+        return frozenset(key for key, count in counts.items() if count > self.retries.get(key, 0))
 
 
-def open_run(sweep: Sweep, *, run_name: str, command: str, path: Path, cache: Path, may_continue: bool) -> OpenRun:
+@contextmanager
+def open_run(
+    sweep: Sweep, *, run_name: str, command: str, path: Path, cache: Path, may_continue: bool
+) -> Iterator[OpenRun]:
     """Check the sweep against this machine and its data, and begin or continue the run in the folder `path`.
 
-    Raises Refusal, in one sentence for the user, before anything is written.
+    No other process can measure into it meanwhile. Raises Refusal, in one sentence for the user, before anything is
+    written.
     """
     check_run_name(run_name)
     folder = RunFolder(path)
@@ -57,12 +72,17 @@ def open_run(sweep: Sweep, *, run_name: str, command: str, path: Path, cache: Pa
         num_test_examples=data.num_test_examples,
         num_classes=data.num_classes,
     )
-    if folder.exists():
-        run = _continued(folder, run)
-    else:
-        folder.create(run)
     deadline = None if sweep.budget_minutes is None else time.monotonic() + 60 * sweep.budget_minutes
-    return OpenRun(run, folder, data, device, deadline)
+    with folder.locked():
+        if not folder.exists():
+            folder.create(run)
+            yield OpenRun(run, folder, data, device, deadline)
+            return
+        continued, counts = _continued(folder, run), folder.num_records()
+        trials = folder.read().trials.select(["trial_key", "status"]).to_pylist()
+        kept = {row["trial_key"] for row in trials if row["status"] != Status.FAILED}
+        retries = {key: count for key, count in counts.items() if key not in kept}
+        yield OpenRun(continued, folder, data, device, deadline, retries)
 
 
 def check_interpreter(path: str) -> None:

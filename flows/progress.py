@@ -17,17 +17,17 @@ class Progress:
     def __init__(self, opened: OpenRun, artifact_id: UUID) -> None:
         """Count from now on; trials that are recorded already cost no time."""
         self._opened, self._artifact_id, self._num_planned = opened, artifact_id, 1
-        self._began, self._num_before = time.monotonic(), len(opened.folder.finished_keys())
+        self._began, self._num_before = time.monotonic(), len(opened.finished_keys())
 
     async def begin_block(self, state: Review) -> None:
         """Count the block's trials, and those of the blocks that must follow it."""
-        recorded, planned = len(self._opened.folder.finished_keys()), state.analysis.coverage
+        recorded, planned = len(self._opened.finished_keys()), state.analysis.coverage
         self._num_planned = max(recorded + len(state.trials), planned.planned + planned.num_blocks)
         await self.show()
 
     async def show(self) -> None:
         """Bring the artifact up to date with the records."""
-        num_done = len(self._opened.folder.finished_keys())
+        num_done = len(self._opened.finished_keys())
         text = describe(num_done, self._num_planned, num_done - self._num_before, time.monotonic() - self._began)
         await aupdate_progress_artifact(self._artifact_id, 100.0 * num_done / self._num_planned, text)
 

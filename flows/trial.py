@@ -13,7 +13,10 @@ from flows import locations
 from flows.names import machine_limit
 from tasks.data.preparation import prepare
 from tasks.domain.outcome import Status
+from tasks.domain.refusal import Refusal
 from tasks.domain.trial import Trial
+from tasks.results.run import check_run_name
+from tasks.results.store import RunFolder
 from tasks.training.task import train
 
 LEASE_SECONDS = 60.0
@@ -21,7 +24,9 @@ LEASE_SECONDS = 60.0
 
 
 @flow(name="trial", persist_result=False)
-async def trial(trial: Trial, run_name: str, submitted_at: datetime, interpreter: str | None = None) -> State:
+async def trial(
+    trial: Trial, run_name: str, submitted_at: datetime, interpreter: str | None = None, num_retries: int = 0
+) -> State:
     """Train one point of a sweep in fresh processes and keep its record.
 
     Args:
@@ -29,11 +34,19 @@ async def trial(trial: Trial, run_name: str, submitted_at: datetime, interpreter
         run_name: the run that the record belongs to.
         submitted_at: when the run was asked for; the queue time counts from here.
         interpreter: Python of another environment that trains; empty: the one that runs this.
+        num_retries: how often it has failed before.
     """
+    try:
+        check_run_name(run_name)
+    except Refusal as refusal:
+        return Failed(name="Refused", message=str(refusal))
+    folder = locations.runs() / run_name
     async with concurrency(machine_limit(platform.node()), occupy=1, strict=True, lease_duration=LEASE_SECONDS):
+        if RunFolder(folder).has(trial.key, num_retries):
+            return Completed(message="recorded already")
         data = prepare(trial.dataset, locations.data_cache())
         status, summary = await train(
-            trial, run_name, str(locations.runs() / run_name), data, interpreter or sys.executable, submitted_at
+            trial, run_name, str(folder), data, interpreter or sys.executable, submitted_at, num_retries
         )
     if status == Status.VALID:
         return Completed(message=summary)

@@ -9,7 +9,7 @@ from tasks.data.preparation import prepare
 from tasks.domain.dataset import PreparedDataset
 
 
-@task(name="prepare dataset", task_run_name="prepare {source}")
+@task(name="prepare dataset", task_run_name="prepare {source}", persist_result=False)
 def prepare_dataset(source: str, cache: str) -> PreparedDataset:
     """The dataset `source`, verified and ready to read under the folder `cache`; see `preparation.prepare`."""
     prepared = prepare(source, Path(cache))

@@ -29,6 +29,7 @@ class ExitCode(IntEnum):
 
 
 WORST_FIRST = (
+    ExitCode.INTERRUPTED,
     ExitCode.FAILED,
     ExitCode.INVALID,
     ExitCode.REGRESSED,

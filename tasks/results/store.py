@@ -1,8 +1,10 @@
 """Folders of results: one folder a run, one file a trial, each written once and whole."""
 
 import fcntl
+import logging
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from tasks.results.record import Record
 from tasks.results.run import Run, decode_run, encode_run
 
 DESCRIPTION = "run.json"
+LOG = logging.getLogger("stratbench")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,7 @@ class RunFolder:
             self.logs.mkdir(exist_ok=True)
             is_new = put_if_absent(self.path / DESCRIPTION, encode_run(run))
         except OSError as error:
-            raise ResultsError(
-                f"the results folder {self.path} cannot be written ({error.strerror}); choose another"
-            ) from error
+            raise _unwritable(self.path, error) from error
         if not is_new:
             raise ResultsError(f"{self.path} already holds a run; choose another name or folder")
 
@@ -73,17 +74,35 @@ class RunFolder:
         """Folder of the training processes' output, one file a trial."""
         return self.path / "logs"
 
-    def put(self, record: Record) -> bool:
-        """Write one trial's record; False if that trial has one already, which then stays as it is."""
+    def put(self, record: Record, num_retries: int = 0) -> bool:
+        """Write one trial's record; False if that trial has one already, which then stays as it is.
+
+        A trial that failed may be run again: its next record, `num_retries` counts them, stands beside the earlier one.
+        """
         table = pa.Table.from_pylist([record], schema=schema.record_schema())
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-        return put_if_absent(self.path / "trials" / f"{record['trial_key']}.parquet", sink.getvalue())
+        try:
+            return put_if_absent(self._record_path(str(record["trial_key"]), num_retries), sink.getvalue())
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def has(self, key: str, num_retries: int = 0) -> bool:
+        """Whether that trial has that record."""
+        return self._record_path(key, num_retries).exists()
+
+    def _record_path(self, key: str, num_retries: int) -> Path:
+        return self.path / "trials" / (f"{key}.{num_retries}.parquet" if num_retries else f"{key}.parquet")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes out of the run; raises ResultsError where one is in it. Ends with the process."""
-        with (self.path / ".lock").open("w") as handle:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -92,24 +111,28 @@ class RunFolder:
                 ) from None
             yield
 
-    def finished_keys(self) -> frozenset[str]:
-        """Keys of the trials that have a record."""
-        return frozenset(path.stem for path in (self.path / "trials").glob("*.parquet"))
+    def num_records(self) -> Counter[str]:
+        """Of each trial, by key: more than one where it failed and was run again."""
+        return Counter(path.name.partition(".")[0] for path in (self.path / "trials").glob("*.parquet"))
 
     def read(self) -> Tables:
-        """All records as tables; trials by block, then in the order of their start."""
+        """The last record of every trial, as tables; trials by block, then in the order of their start.
+
+        One that cannot be read is left out, so that its trial counts as missing, and named in a warning.
+        """
         return _split(pa.concat_tables([_empty(), *self._records()]))
 
     def _records(self) -> Iterator[pa.Table]:
-        for path in sorted((self.path / "trials").glob("*.parquet")):
+        for path in (self._record_path(key, count - 1) for key, count in sorted(self.num_records().items())):
             try:
                 record = _read_table(path, schema.record_schema())
                 _split(record)  # a value that must not be null may be, where the damage is outside the checksums
             except (pa.ArrowException, ValueError, KeyError, OSError) as error:
-                raise ResultsError(
-                    f"{path} cannot be read ({_first_line(error)}); move it out of the run and run that trial again"
-                ) from error
-            yield record
+                LOG.warning(
+                    "%s cannot be read (%s): left out; continue the run to measure it", path, _first_line(error)
+                )
+            else:
+                yield record
 
 
 def write_tables(tables: Tables, folder: Path) -> None:
@@ -166,11 +189,22 @@ def replace_file(path: Path, content: bytes | pa.Buffer) -> None:
 
 def _temporary(path: Path, content: bytes | pa.Buffer) -> Path:
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-        os.fchmod(file.fileno(), 0o644)
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o644)
+        except BaseException:
+            Path(file.name).unlink()
+            raise
     return Path(file.name)
+
+
+def _unwritable(path: Path, error: OSError) -> ResultsError:
+    return ResultsError(
+        f"the results folder {path} cannot be written ({error.strerror}); mend that and continue the run, or choose "
+        "another"
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,14 +1,29 @@
 """A run between two blocks: what it does next, and what it says of that."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from flows import blocks
 from flows.blocks import review
 from flows.opening import OpenRun
+from tasks.analysis.coverage import RunState
 from tasks.domain.dataset import PreparedDataset
 from tasks.domain.device import DeviceType
+from tasks.domain.refusal import Refusal
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role, Trial
-from tests.analysis.example_runs import MIRRORED, Outcome, fill, make_run, plan, record_of
+from tests.analysis.example_runs import (
+    ENVIRONMENT,
+    MIRRORED,
+    Outcome,
+    fill,
+    make_failure,
+    make_run,
+    plan,
+    record_of,
+)
 from tests.reporting.reports import paced, pair
 
 DATA = PreparedDataset(
@@ -76,7 +91,10 @@ def test_budget_that_is_used_up_ends_the_run_after_a_whole_block(tmp_path: Path)
     assert state.message.startswith("finished: the time budget is used up after 2 blocks. Bought: 2 blocks")
 
 
-def test_what_is_missing_of_an_ended_run_is_measured_and_the_end_taken_back(tmp_path: Path) -> None:
+def test_what_is_missing_of_an_ended_run_is_measured_and_the_end_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "describe_environment", lambda: ENVIRONMENT)
     opened = open_example(tmp_path, pair(1), 1)
     assert review(opened).has_ended
     lost = next(trial for trial in plan(opened.run) if trial.strategy is MIRRORED)
@@ -84,7 +102,41 @@ def test_what_is_missing_of_an_ended_run_is_measured_and_the_end_taken_back(tmp_
     state = review(opened)
     assert [trial.key for trial in state.trials if trial.role is not Role.DISCARDED] == [lost.key]
     assert opened.folder.describe().end is None
+    assert state.analysis.coverage.state is RunState.PARTIAL, "the report knows, too"
     outcome = paced(1.8)(lost)
     assert outcome
     opened.folder.put(record_of(opened.run, outcome))
     assert review(opened).has_ended
+
+
+def test_failed_and_damaged_trials_are_run_again_once_the_run_is_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "describe_environment", lambda: ENVIRONMENT)
+
+    def outcome_of(trial: Trial) -> Outcome:
+        return make_failure(trial) if trial.strategy is MIRRORED else paced(1.8)(trial)
+
+    run = make_run(pair(1), end=None)
+    folder = fill(tmp_path, run, outcome_of)
+    opened = OpenRun(run, folder, DATA, DeviceType.CPU_SLICE, None)
+    assert review(opened).has_ended, "a trial that fails is not tried again by itself"
+    failed = next(trial for trial in plan(run) if trial.strategy is MIRRORED)
+    again = replace(opened, retries={failed.key: 1})
+    assert [trial.key for trial in review(again).trials if trial.role is not Role.DISCARDED] == [failed.key]
+    outcome = paced(1.8)(failed)
+    assert outcome
+    folder.put(record_of(run, outcome), num_retries=1)
+    state = review(again)
+    assert (state.has_ended, state.analysis.coverage.state) == (True, RunState.COMPLETE)
+
+
+def test_block_that_was_begun_on_another_machine_is_not_continued_here(tmp_path: Path) -> None:
+    run = make_run(pair(2), end=None)
+    folder = fill(tmp_path, run, lambda t: paced(1.8)(t) if t.block == 1 or t.strategy is MIRRORED else None)
+    opened = OpenRun(run, folder, DATA, DeviceType.CPU_SLICE, None)
+    with pytest.raises(Refusal, match="block 2 was begun on bench-1, in another state of its hardware than "):
+        review(opened)
+    (tmp_path / "other").mkdir()
+    whole = fill(tmp_path / "other", run, lambda t: paced(1.8)(t) if t.block == 1 else None)
+    assert review(replace(opened, folder=whole)).trials, "its next block may be measured anywhere"

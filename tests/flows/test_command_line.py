@@ -18,6 +18,7 @@ from tasks.domain.outcome import InvalidReason, TrialResult
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Trial
 from tasks.results import schema
+from tasks.results.error import ResultsError
 from tasks.results.store import RunFolder
 from tasks.training.request import PROTOCOL_VERSION
 from tests.analysis.example_runs import MIRRORED, Outcome, analyze_example, fill, make_failure, make_run, plan
@@ -255,10 +256,14 @@ def test_other_environment_that_cannot_train_is_refused(
 
 def test_run_is_continued_for_more_blocks_and_for_nothing_else(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     places = {"path": place / "run", "cache": place / "cache", "run_name": "mine", "command": "stratbench run"}
-    open_run(pair(1), may_continue=False, **places)
     more = pair(2, half_width=0.01)
-    assert open_run(more, may_continue=True, **places).run.sweep == more
-    assert RunFolder(place / "run").describe().sweep == more
+    with open_run(pair(1), may_continue=False, **places) as first:
+        again = open_run(more, may_continue=True, **places)
+        with pytest.raises(ResultsError, match="another process is measuring"), again:
+            pass
+        assert first.folder.describe().sweep == pair(1), "a refused command changes nothing"
+    with open_run(more, may_continue=True, **places) as continued:
+        assert continued.run.sweep == RunFolder(place / "run").describe().sweep == more
     assert main(["run", "--output", ".", "--resume", "--strategy", "one_device", "mirrored", "--epochs", "2"]) == 2
     assert (
         f"{place}/run holds another run: global_batch_sizes was [64], now [64, 128, 256]; num_epochs was 1, now 2; "
@@ -349,10 +354,13 @@ def test_versus_is_judged_by_its_verdicts(
 
 
 def test_two_runs_are_described_side_by_side(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("a", "b"):
-        fill(place / name, make_run(pair(2), run_name=name))
+    for name, speed in (("a", 1.5), ("b", 2.0)):
+        fill(place / name, make_run(pair(2), run_name=f"run-{name}"), paced(speed))
     assert main(["compare", "a", "b"]) == ExitCode.OK
-    assert capsys.readouterr().out.startswith("# ")
+    lines = capsys.readouterr().out.splitlines()
+    sides = [line.partition(",")[0] for line in lines if line.startswith(("- A", "- B"))]
+    assert sides == ["- A: a (run run-a", "- B: b (run run-b"]
+    assert "| mirrored | 64 | 1.50 x, n = 2 | 2.00 x, n = 2 | 1.33 x | 8.00, n = 2 | 6.00, n = 2 |" in lines
 
 
 def test_selfcheck_refuses_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
