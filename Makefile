@@ -8,7 +8,7 @@ EXTRA ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 PINS := requirements/$(EXTRA).txt
 STAMP := $(VENV)/.installed-$(EXTRA)
 
-.PHONY: benchmark smoke test lint environment up status down pins
+.PHONY: benchmark smoke test test-pools drill lint environment up status down pins
 
 benchmark: environment
 	@$(BIN)/stratbench benchmark full
@@ -18,6 +18,16 @@ smoke: environment
 
 test: environment lint
 	@$(BIN)/python -m pytest
+
+# The templates of container pools, completed by Prefect's own workers, which no other process should load.
+test-pools: environment
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
+	  --target build/pools -r requirements/pools.txt
+	@PYTHONPATH=build/pools $(BIN)/python -m pytest tests/test_templates.py
+
+# All fault drills, also those of more than 20 s; prints their table (30 minutes).
+drill: environment
+	@$(BIN)/python -m pytest tests/drills -m "drill or not drill"
 
 lint: environment
 	@$(BIN)/ruff check .
@@ -47,3 +57,13 @@ pins:
 	  uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra $$extra --extra dev \
 	    --generate-hashes --strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	    -o requirements/$$extra.txt >/dev/null; done
+	@mkdir -p build
+	@uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra docker --extra kubernetes \
+	  --constraint requirements/cpu.txt --generate-hashes --strip-extras --no-header --no-annotate --no-emit-index-url \
+	  --no-emit-find-links -o build/pools-and-cpu.txt >/dev/null
+	@$(PYTHON) -c 'import re, pathlib; \
+	  read = lambda name: dict((re.split(r"[=;\s]", pin)[0], pin) for pin in \
+	    re.split(r"\n(?=\S)", pathlib.Path(name).read_text().strip())); \
+	  known = read("requirements/cpu.txt"); \
+	  print(*(pin for name, pin in read("build/pools-and-cpu.txt").items() if name not in known), sep="\n")' \
+	  > requirements/pools.txt

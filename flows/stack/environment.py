@@ -8,11 +8,12 @@ from pathlib import Path
 from flows import locations
 
 HOST = "127.0.0.1"
+AUTH = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
+"""One secret, as the server and as its clients call it: with our own server, either name sets both."""
 _KEPT = (
     "PREFECT_SERVER_DATABASE_CONNECTION_URL",  # PostgreSQL for nightly use
     "PREFECT_SERVER_DATABASE_PASSWORD",
-    "PREFECT_SERVER_API_AUTH_STRING",
-    "PREFECT_API_AUTH_STRING",
+    "PREFECT_SERVER_CSRF_PROTECTION_ENABLED",
     "PREFECT_LOGGING_LEVEL",
 )
 """What our own server takes over from the user's Prefect settings: nothing else."""
@@ -25,13 +26,17 @@ def home() -> Path:
 
 def of_our_server(port: int, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """For our own server and for all that talks to it: no profile, home or setting of the user's interferes."""
+    auth = next(filter(None, map(environ.get, AUTH)), None)
     kept = {name: value for name, value in environ.items() if not name.startswith("PREFECT_") or name in _KEPT}
     return {
         **_with_ours(kept),
+        **(dict.fromkeys(AUTH, auth) if auth else {}),
         "PREFECT_API_URL": f"http://{HOST}:{port}/api",
         "PREFECT_HOME": str(home()),
         "PREFECT_SERVER_API_HOST": HOST,
         "PREFECT_SERVER_API_PORT": str(port),
+        # by default any page that a browser here has open may read the API
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port},http://localhost:{port}",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         # kept in files: in memory, a restart of the server forgets the leases, and their slots stay taken for ever
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",

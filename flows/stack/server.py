@@ -13,12 +13,17 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, get_current_settings
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    get_current_settings,
+)
 from prefect.settings.context import temporary_settings
 
 from flows import locations
 from flows.stack import environment, processes
-from flows.stack.environment import HOST
+from flows.stack.environment import AUTH, HOST
 from flows.stack.terminal import say
 from tasks.domain.refusal import Refusal
 
@@ -51,18 +56,23 @@ class Server:
 
     @contextmanager
     def connected(self, timeout: float = 60.0) -> Iterator[SyncPrefectClient]:
-        """A client of it; with the user's credentials where it is the user's. Loopback never goes through a proxy."""
+        """A client of it, with the user's credentials. Loopback never goes through a proxy."""
         settings = {"trust_env": not self.is_ours, "timeout": timeout}
-        with temporary_settings({PREFECT_API_URL: self.api_url}), get_client(settings, sync_client=True) as client:
+        own = {PREFECT_API_AUTH_STRING: self.environment.get(AUTH[1])} if self.is_ours else {}
+        with (
+            temporary_settings({PREFECT_API_URL: self.api_url, **own}),
+            get_client(settings, sync_client=True) as client,
+        ):
             yield client
 
     def failure(self) -> Exception | None:
-        """Why it does not answer as a Prefect API; None where it does."""
+        """Why it does not answer as a Prefect API to these credentials; None where it does."""
         try:
             with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), self.connected(timeout=3) as client:
-                return client.api_healthcheck()
+                client.read_work_pools(limit=1)  # the health check asks for no credentials
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, RuntimeError) as error:
             return error
+        return None
 
     def ui_url(self) -> str:
         """Address below which the pages of its user interface are, for example `http://127.0.0.1:4200/v2`."""
@@ -81,8 +91,14 @@ class Server:
         """Whether that process of ours answers, once it has started; raises Refusal where it is silent for too long."""
         deadline = time.monotonic() + START_SECONDS
         while processes.is_alive(process):
-            if _listens(process, self.port) and self.failure() is None:
-                return True
+            if _listens(process, self.port):
+                if (failure := self.failure()) is None:
+                    return True
+                if isinstance(failure, httpx.HTTPStatusError) and failure.response.status_code == 401:
+                    raise Refusal(
+                        f"The local Prefect server {self.api_url} was started with another {AUTH[1]} than this "
+                        "command has; set the same one, or start afresh by `stratbench down`"
+                    )
             if time.monotonic() > deadline:
                 raise Refusal(
                     f"The local Prefect server {self.api_url} has not answered for {START_SECONDS:.0f} s; start afresh "

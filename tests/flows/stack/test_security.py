@@ -1,0 +1,113 @@
+"""What the local stack lets in: nothing from other machines and, with a secret, nobody without it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from flows.stack import deployments, environment, processes, state, watching
+from flows.stack.environment import AUTH
+from flows.stack.local import Stack, down, up
+from flows.stack.server import Server
+from flows.stack.status import status
+from tasks.domain.refusal import Refusal
+from tests.flows.stack.conftest import SAMPLE, isolate
+
+PORTS = "4800-4899"
+SECRET = "admin:correct horse"
+on_the_stack = pytest.mark.stack
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Up with a secret that only the clients' variable names, and with protection against forged requests."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        isolate(monkeypatch, tmp_path_factory.mktemp("root"))
+        monkeypatch.setattr(deployments, "FILE", SAMPLE / "prefect.yaml")
+        monkeypatch.setenv("PREFECT_API_AUTH_STRING", SECRET)
+        monkeypatch.setenv("PREFECT_SERVER_CSRF_PROTECTION_ENABLED", "true")
+        try:
+            yield up(ports=PORTS)
+        finally:
+            down()
+            processes.sweep()
+
+
+def ask(server: Server, method: str, path: str, secret: str | None = None, **headers: str) -> httpx.Response:
+    auth = httpx.BasicAuth(*secret.split(":", 1)) if secret else None
+    return httpx.request(method, f"{server.api_url}{path}", auth=auth, headers=headers, trust_env=False)
+
+
+@pytest.mark.parametrize("name", AUTH)
+def test_either_name_of_the_secret_sets_both(root: Path, name: str) -> None:
+    ours = environment.of_our_server(4711, {name: SECRET})
+    assert [ours[each] for each in AUTH] == [SECRET, SECRET]
+    assert environment.of_users_server("http://prefect.example/api", {name: SECRET}).keys().isdisjoint({*AUTH} - {name})
+
+
+def test_the_servers_name_wins_and_an_empty_one_is_none(root: Path) -> None:
+    ours = environment.of_our_server(4711, dict(zip(AUTH, (SECRET, "other"), strict=True)))
+    assert [ours[each] for each in AUTH] == [SECRET, SECRET]
+    assert environment.of_our_server(4711, dict.fromkeys(AUTH, "")).keys().isdisjoint(AUTH)
+
+
+@on_the_stack
+def test_nothing_listens_but_on_loopback(stack: Stack) -> None:
+    found = {
+        connection.laddr.ip
+        for process in processes.marked()
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert found == {"127.0.0.1"}
+
+
+@on_the_stack
+def test_client_without_the_secret_is_refused(stack: Stack) -> None:
+    assert ask(stack.server, "GET", "/admin/settings").status_code == 401
+    assert ask(stack.server, "GET", "/admin/settings", "admin:guessed").status_code == 401
+    assert ask(stack.server, "GET", "/work_pools/gpu").status_code == 401
+    assert SECRET not in ask(stack.server, "GET", "/admin/settings", SECRET).raise_for_status().text
+
+
+@on_the_stack
+def test_page_of_another_origin_may_not_read(stack: Stack) -> None:
+    allowed = "access-control-allow-origin"
+    answer = ask(stack.server, "GET", "/admin/version", SECRET, Origin="https://elsewhere.example")
+    assert (answer.status_code, answer.headers.get(allowed)) == (200, None)
+    own = stack.server.api_url.removesuffix("/api").replace("127.0.0.1", "localhost")
+    assert ask(stack.server, "GET", "/admin/version", SECRET, Origin=own).headers[allowed] == own
+
+
+@on_the_stack
+def test_request_without_the_token_is_refused(stack: Stack) -> None:
+    assert ask(stack.server, "POST", "/flow_runs/filter", SECRET).status_code == 403
+
+
+@on_the_stack
+def test_benchmark_runs_authenticated(stack: Stack) -> None:
+    assert watching.run_benchmark("full", ["run_name=named"]) == 0
+    assert (state.path().parents[1] / "reports" / "named" / "report.md").exists()
+
+
+@on_the_stack
+def test_command_without_the_secret_is_told_so(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = processes.marked().keys()
+    with monkeypatch.context() as changed:
+        changed.delenv("PREFECT_API_AUTH_STRING")
+        with pytest.raises(Refusal, match=r"another PREFECT_API_AUTH_STRING .*stratbench down"):
+            up(ports=PORTS)
+        assert not status()
+        failure = Server(stack.server.api_url, is_ours=False).failure()
+        assert isinstance(failure, httpx.HTTPStatusError)
+    assert processes.marked().keys() == before
+    assert status()
+
+
+@on_the_stack
+def test_down_ends_the_authenticated_stack(stack: Stack) -> None:
+    """The last test of this module: what follows has no stack."""
+    assert down()
+    assert processes.marked() == {}
