@@ -43,6 +43,7 @@ def review(opened: OpenRun) -> Review:
         half_width=analysis.half_width,
         seconds_left=None if opened.deadline is None else opened.deadline - time.monotonic(),
         examples_per_second=analysis.rates,
+        overhead_seconds=analysis.overhead_seconds,
     )
     step = next_trials(run.sweep, opened.device, opened.data, recorded)
     if isinstance(step, Finished):

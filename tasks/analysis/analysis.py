@@ -45,6 +45,8 @@ class Analysis:
     claims: tuple[Claim, ...]
     rates: Mapping[tuple[Role, Cell], float]
     """Median examples per second of the valid trials, the discarded ones among them."""
+    overhead_seconds: float | None
+    """Of a trial beside its training, as `Frames` has it."""
     tainted: pd.DataFrame
     """Trials whose first attempt was tainted: `cell`, `role`, `block`, `status`, `first_taint`."""
     slowdowns: tuple[float, ...]
@@ -134,6 +136,7 @@ def analyze(run: Run, tables: Tables) -> Analysis:
         published=published,
         claims=judge_claims(sweep, frames, published, pairs, accuracy_pairs),
         rates=frames.rates,
+        overhead_seconds=frames.overhead_seconds,
         tainted=frames.trials.loc[is_tainted, ["cell", "role", "block", "status", "first_taint"]],
         slowdowns=tuple(sorted(set(frames.trials["slowdown"].dropna()))),
     )

@@ -56,6 +56,9 @@ class Frames:
     """Training seconds up to the end of each epoch, by key of a valid trial."""
     rates: Mapping[tuple[Role, Cell], float]
     """Median examples per second of the valid trials, the discarded ones among them."""
+    overhead_seconds: float | None
+    """Median of what passed from the start of a trial to the start of the next one beside its training: processes,
+    evaluation, queue, reports."""
     equivalence: Equivalence
 
 
@@ -87,8 +90,15 @@ def build_frames(tables: Tables, sweep: Sweep) -> Frames:
         steps=steps[steps["trial_key"].isin(valid["trial_key"])],
         elapsed=elapsed,
         rates={(Role(role), cell): float(rate) for (role, cell), rate in measured.items()},
+        overhead_seconds=_overhead_seconds(trials),
         equivalence=equivalence,
     )
+
+
+def _overhead_seconds(trials: pd.DataFrame) -> float | None:
+    ordered = trials.sort_values("started_at")
+    passed = ordered["started_at"].diff().shift(-1).dt.total_seconds() - ordered["training_seconds"]
+    return float(passed.median()) if passed.notna().any() else None
 
 
 def values_at(rows: pd.DataFrame, cell: Cell, column: str, role: Role = Role.MEASURED) -> "pd.Series[float]":

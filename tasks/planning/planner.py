@@ -21,7 +21,7 @@ DISCARDED_STEPS = 64
 """Optimizer steps of the trial that is run before a block and thrown away."""
 
 OVERHEAD_SECONDS = 8.0
-"""Expected of a trial beside its training, until trials of this run say otherwise."""
+"""Expected of a trial beside its training, until two trials of this run say otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +36,8 @@ class Recorded:
     """Of the time budget; null without one."""
     examples_per_second: Mapping[tuple[Role, Cell], float] = field(default_factory=dict)
     """Medians of the valid trials; what is missing is expected to train as the slowest of them."""
+    overhead_seconds: float | None = None
+    """Of a trial beside its training; null while it is not known."""
 
 
 def next_trials(
@@ -129,8 +131,9 @@ def _expected_seconds(
 ) -> float:
     """What a block will take, by the throughput that was recorded; only the overhead where there is none."""
     slowest = min(recorded.examples_per_second.values(), default=float("inf"))
+    overhead = OVERHEAD_SECONDS if recorded.overhead_seconds is None else recorded.overhead_seconds
     return sum(
-        OVERHEAD_SECONDS
+        overhead
         + trial.num_epochs
         * trial.num_train_examples
         / recorded.examples_per_second.get((trial.role, trial.cell), slowest)

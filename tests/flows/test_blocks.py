@@ -57,10 +57,11 @@ def test_first_block_is_a_discarded_trial_and_every_member_of_the_grid(tmp_path:
 
 
 def test_each_following_block_is_announced_with_what_it_will_buy(tmp_path: Path) -> None:
+    """Five trials, of which one begins every minute."""
     state = review(open_example(tmp_path, pair(max_blocks=20, num_whole_blocks=3, num_epochs=2), 1))
     assert {trial.block for trial in state.trials} == {2}
     assert state.message == (
-        "block 2: 5 trials. Expected: 3 whole blocks of about 1.6 min and 8 short ones of about 1.3 min, 15 min in "
+        "block 2: 5 trials. Expected: 3 whole blocks of about 4.9 min and 8 short ones of about 4.6 min, 51 min in "
         "all; the widest pair then known to about 5 % if runs differ by 5 %"
     )
 
