@@ -113,10 +113,19 @@ def _read(given: Path) -> tuple["Run", "Tables", Path]:
 
 def _selfcheck(arguments: argparse.Namespace) -> int:
     from flows.direct import check_real
+    from flows.stack import signals
+    from tasks.analysis.statistics import MIN_VERDICT_BLOCKS
     from tasks.selfcheck.selfcheck import main as check
 
+    num_real = arguments.real_blocks
+    if num_real and (num_real < MIN_VERDICT_BLOCKS or arguments.json):
+        raise Refusal(
+            f"real_blocks={num_real} must be 0 or at least {MIN_VERDICT_BLOCKS}, without --json: fewer blocks decide "
+            "nothing, and the figures of --json are those of the synthetic trainers"
+        )
     code = check(arguments.families, arguments.seed, arguments.json)
-    return worst([code, check_real(arguments.real_blocks)]) if arguments.real_blocks else code
+    with signals.interruptible():
+        return worst([code, check_real(num_real)]) if num_real else code
 
 
 def _up(arguments: argparse.Namespace) -> int:
@@ -131,6 +140,12 @@ def _status(_: argparse.Namespace) -> int:
     from flows.stack.status import status
 
     return ExitCode.OK if status() else ExitCode.NOT_MEASURED
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from flows.stack.doctor import doctor
+
+    return ExitCode.OK if doctor() else ExitCode.NOT_MEASURED
 
 
 def _down(_: argparse.Namespace) -> int:
@@ -184,6 +199,8 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--gpu-pool", default=TRIAL_POOL, help="work pool of the trials (default: %(default)s)")
     up.set_defaults(handler=_up)
     commands.add_parser("status", help="show the local stack").set_defaults(handler=_status)
+    doctor = commands.add_parser("doctor", help="check the stack and this machine; name what is wrong and its mending")
+    doctor.set_defaults(handler=_doctor)
     commands.add_parser("down", help="stop the local stack").set_defaults(handler=_down)
     benchmark = commands.add_parser("benchmark", help="up, run a deployment, wait for its report")
     benchmark.add_argument("deployment", nargs="?", default="full", help="of the flow benchmark (default: %(default)s)")

@@ -10,7 +10,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import PrefectException
 
 from flows import locations
-from flows.stack import deployments, processes, runs, settings, signals, state, workers
+from flows.stack import automations, deployments, processes, runs, settings, signals, state, workers
 from flows.stack import server as servers
 from flows.stack.deployments import Declaration
 from flows.stack.pools import Pools, ensure, ensure_limits, specs
@@ -36,7 +36,7 @@ class Stack:
 
 
 def up(*, ports: str = DEFAULT_PORTS, pools: Pools = DEFAULT_POOLS, prefect_file: Path | None = None) -> Stack:
-    """Bring up what is not up: server, work pools, limits, deployments, workers.
+    """Bring up what is not up: server, work pools, limits, automations, deployments, workers.
 
     Raises Refusal, and KeyboardInterrupt on a signal; then everything that this call started has ended again.
     """
@@ -117,6 +117,7 @@ class _Ascent:
             known = deployments.find(client, self.declaration)
             ensure(client, self.pools)
             ensure_limits(client)
+            automations.ensure(client)
             deployed = self.earlier.deployed if self.earlier and self.earlier.server == server else None
             if deployed != self.declaration.digest or known.keys() != self.declaration.by_name.keys():
                 state.write(State(server=server, pools=self.pools))
@@ -168,6 +169,7 @@ class _Ascent:
         if earlier and process and earlier.answers(process):
             return earlier
         preferred = [earlier.port] if earlier and (self.before or earlier.port in self.ports) else []
+        automations.grant_time()
         server = servers.start(self.ports, preferred)
         if server != earlier:  # workers that live on know the old address only
             processes.stop(self.before.values())
@@ -181,6 +183,8 @@ class _Ascent:
             return
         if server.is_ours and len(missing) == len(wanted) and (num_lost := runs.settle_lost(client, deployed)):
             say(f"Marked {num_lost} flow runs as crashed: the stack ended while they went on")
+        if num_orphans := runs.cancel_orphans(client, deployed):
+            say(f"Cancelled {num_orphans} waiting trials of benchmarks that have ended")
         if num_late := runs.cancel_late(client, deployed):
             say(f"Cancelled {num_late} scheduled runs that are over an hour late")
         workers.start(client, server, missing)

@@ -14,6 +14,8 @@ from prefect.states import Cancelled, Cancelling, Crashed
 WAITING = (StateType.SCHEDULED, StateType.PENDING, StateType.PAUSED)
 GOING_ON = (StateType.RUNNING, StateType.CANCELLING)
 LATEST_START = timedelta(hours=1)
+NUM_ENDED = 50
+"""Runs that ended badly, the latest ones, whose trials are looked for."""
 
 
 def named(client: SyncPrefectClient, name: str, deployment: UUID) -> FlowRun | None:
@@ -72,6 +74,21 @@ def settle_lost(client: SyncPrefectClient, deployments: Iterable[UUID]) -> int:
     for child in children:
         client.set_flow_run_state(child.id, Cancelled(message="its benchmark ended"), force=True)
     return len(lost)
+
+
+def cancel_orphans(client: SyncPrefectClient, deployments: Iterable[UUID]) -> int:
+    """Cancel trials that still wait although their benchmark has ended; how many: an automation leaves them alone."""
+    ended = _read(
+        client,
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+        limit=NUM_ENDED,
+        deployment_id=_any(deployments),
+        state=_in((StateType.CRASHED, StateType.CANCELLED, StateType.FAILED)),
+    )
+    orphans = _read(client, parent_flow_run_id=_any(run.id for run in ended), state=_in(WAITING)) if ended else []
+    for run in orphans:
+        client.set_flow_run_state(run.id, Cancelled(message="its benchmark ended"), force=True)
+    return len(orphans)
 
 
 def cancel(client: SyncPrefectClient, chosen: Iterable[UUID], seconds: float = 20.0) -> None:

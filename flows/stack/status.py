@@ -43,12 +43,19 @@ def status() -> bool:
     return all(are_online)
 
 
-def _say_worker(client: SyncPrefectClient, spec: Spec, is_alive: bool) -> bool:
-    found = workers.read(client, spec) if is_alive else None
+def worker_fault(client: SyncPrefectClient, spec: Spec, is_alive: bool) -> str | None:
+    """Why that worker takes no runs, and the way out; None where it is online: the server heard it lately."""
+    if not is_alive:
+        return "NOT RUNNING; `stratbench up` starts it"
+    found = workers.read(client, spec)
     is_online = found is not None and found.status == WorkerStatus.ONLINE
-    word = "online" if is_online else "NOT ONLINE" if is_alive else "NOT RUNNING; `stratbench up` starts it"
-    say(f"worker     {spec.worker}: {word}")
-    return is_online
+    return None if is_online else f"NOT ONLINE; see {processes.log_path(spec.part)}"
+
+
+def _say_worker(client: SyncPrefectClient, spec: Spec, is_alive: bool) -> bool:
+    fault = worker_fault(client, spec, is_alive)
+    say(f"worker     {spec.worker}: {fault or 'online'}")
+    return fault is None
 
 
 def _pool_lines(client: SyncPrefectClient, pools: Pools) -> Iterator[str]:

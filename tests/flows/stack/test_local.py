@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import State, StateType
-from prefect.states import Scheduled
+from prefect.states import Crashed, Scheduled
 
 from flows.stack import deployments, pools, processes, runs, state, watching
 from flows.stack.local import Stack, down, up
@@ -107,6 +108,23 @@ def test_limits_admit_one_holder(stack: Stack) -> None:
         with pytest.raises(Refusal, match="limit=2"):
             pools.ensure_limits(client)
         client.upsert_global_concurrency_limit_by_name("stratbench-sweep", 1)
+
+
+def test_waiting_trials_of_a_benchmark_that_has_ended_are_cancelled(stack: Stack) -> None:
+    with stack.server.connected() as client:
+        deployment = client.read_deployment_by_name("benchmark/full").id
+        later: State[None] = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(days=1))
+        parents = [client.create_flow_run_from_deployment(deployment, state=later) for _ in range(2)]
+        children = []
+        for parent in parents:
+            task = {"flow_run_id": str(parent.id), "task_key": "trial", "dynamic_key": "0"}
+            of = UUID(client._client.post("/task_runs/", json=task).raise_for_status().json()["id"])
+            children.append(client.create_flow_run_from_deployment(deployment, parent_task_run_id=of, state=later))
+        client.set_flow_run_state(parents[0].id, Crashed(message="no heartbeat"), force=True)
+        assert runs.cancel_orphans(client, [deployment]) == 1
+        assert [client.read_flow_run(c.id).state_type for c in children] == [StateType.CANCELLED, StateType.SCHEDULED]
+        for run in (parents[1], children[1]):
+            client.delete_flow_run(run.id)
 
 
 def test_lost_worker_is_replaced_and_late_runs_are_not_caught_up(stack: Stack) -> None:

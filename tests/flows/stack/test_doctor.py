@@ -1,0 +1,243 @@
+"""The doctor on a real stack: well at first, then with one thing broken at a time."""
+
+import dataclasses
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolUpdate
+from prefect.states import Cancelled, Pending, Running
+
+from flows import locations
+from flows.__main__ import main
+from flows.stack import automations, deployments, doctor, pools, processes, signals, state
+from flows.stack.local import Stack, down, up
+from tasks.data.preparation import prepare
+from tasks.domain.exit_code import ExitCode
+from tests.data.samples import small_arrays, write_npz
+from tests.flows.stack.conftest import SAMPLE, isolate
+
+pytestmark = pytest.mark.stack
+PORTS = "4600-4699"
+SLEEP = "import time; time.sleep(60)"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack, with a folder for temporary files and pins of its own."""
+    root = tmp_path_factory.mktemp("root")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        isolate(monkeypatch, root)
+        monkeypatch.delenv("TZ", raising=False)
+        monkeypatch.setattr(deployments, "FILE", SAMPLE / "prefect.yaml")
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
+        monkeypatch.setattr(doctor, "PINS", root)
+        pin(f"psutil=={metadata.version('psutil')}")
+        try:
+            yield up(ports=PORTS)
+        finally:
+            processes.sweep()
+            down()
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[SyncPrefectClient]:
+    with stack.server.connected() as connected:
+        yield connected
+
+
+def pin(*lines: str) -> None:
+    for file in ("cpu.txt", "gpu.txt"):
+        (doctor.PINS / file).write_text("".join(f"{line} \\\n    --hash=sha256:0\n" for line in lines))
+
+
+def faults(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    capsys.readouterr()
+    is_well = doctor.doctor()
+    lines = capsys.readouterr().out.splitlines()
+    found = [line.removeprefix("FAULT ") for line in lines if line.startswith("FAULT ")]
+    assert is_well == (not found)
+    assert all(line.startswith(("FAULT ", "ok    ", "      ")) for line in lines)
+    return found
+
+
+def test_without_a_stack_it_says_so_and_checks_the_machine(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == ExitCode.NOT_MEASURED
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first == f"FAULT stack: nothing is running in {root}; start it: `stratbench up`"
+    assert "ok    data" in rest
+
+
+def test_all_is_well(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == ExitCode.OK
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("ok    ")]
+    assert len(lines) == len(doctor.OF_THE_STACK) + len(doctor.OF_THE_MACHINE)
+
+
+def test_pool_that_is_paused(client: SyncPrefectClient, capsys: pytest.CaptureFixture[str]) -> None:
+    client.update_work_pool("gpu", WorkPoolUpdate(is_paused=True))
+    (fault,) = faults(capsys)
+    assert fault.startswith("work pools: The work pool 'gpu' has is_paused=True")
+    client.update_work_pool("gpu", WorkPoolUpdate(is_paused=False))
+    assert faults(capsys) == []
+
+
+def test_limit_that_is_missing_or_not_one(client: SyncPrefectClient, capsys: pytest.CaptureFixture[str]) -> None:
+    client.delete_global_concurrency_limit_by_name("stratbench-sweep")
+    assert faults(capsys) == ["concurrency limits: 'stratbench-sweep' is missing; create it: `stratbench up`"]
+    pools.ensure_limits(client)
+    client.upsert_global_concurrency_limit_by_name("stratbench-sweep", 2)
+    (fault,) = faults(capsys)
+    assert "limit=2" in fault
+    client.upsert_global_concurrency_limit_by_name("stratbench-sweep", 1)
+
+
+def test_slot_that_nobody_holds(client: SyncPrefectClient, capsys: pytest.CaptureFixture[str]) -> None:
+    with slot(client):
+        (fault,) = faults(capsys)
+    assert fault.startswith("concurrency limits: a slot of 'stratbench-sweep' is taken while no flow run of ours")
+    assert "`prefect gcl update stratbench-sweep --active-slots 0`" in fault
+
+
+@contextmanager
+def slot(client: SyncPrefectClient) -> Iterator[None]:
+    answer = client.increment_concurrency_slots_with_lease(["stratbench-sweep"], 1, "concurrency", lease_duration=60)
+    yield
+    client.release_concurrency_slots_with_lease(answer.json()["lease_id"])
+
+
+def test_automation_that_is_missing(client: SyncPrefectClient, capsys: pytest.CaptureFixture[str]) -> None:
+    name = automations.WANTED[0].name
+    (found,) = client.read_automations_by_name(name)
+    client.delete_automation(found.id)
+    assert faults(capsys) == [f"automations: {name!r} is missing; `stratbench up` mends it"]
+    automations.ensure(client)
+
+
+def test_deployments_of_other_code(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    before = state.read()
+    assert before is not None
+    state.write(dataclasses.replace(before, deployed="of yesterday"))
+    (fault,) = faults(capsys)
+    assert fault.startswith("deployments: they are older than")
+    state.write(before)
+
+
+def test_run_without_a_process_and_run_that_does_not_begin(
+    client: SyncPrefectClient, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = client.read_deployment_by_name("benchmark/full").id
+    running = client.create_flow_run_from_deployment(deployment, name="lost", state=Running())
+    pending = client.create_flow_run_from_deployment(deployment, name="stuck", state=Pending())
+    with slot(client):  # may be the run's: no fault
+        (fault,) = faults(capsys)
+    assert fault.startswith("flow runs: lost is Running, but no process of it lives here")
+    monkeypatch.setattr(doctor, "MAX_PENDING_SECONDS", -1)
+    assert any(fault.startswith("flow runs: stuck has been Pending for ") for fault in faults(capsys))
+    for run in (running, pending):
+        client.set_flow_run_state(run.id, Cancelled(), force=True)
+
+
+def test_clock_that_is_wrong(stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "MAX_CLOCK_SECONDS", -1)
+    (fault,) = faults(capsys)
+    assert fault.startswith("server: its clock and this machine's are ")
+
+
+def test_processes_that_belong_to_nobody(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    with signals.interruptible():
+        left = processes.start("worker of old", (sys.executable, "-c", SLEEP), os.environ, Path("/"))
+    shell = f"{sys.executable} -c '{SLEEP}' {doctor.WORKER} >/dev/null 2>&1 & echo $!"
+    orphan = psutil.Process(int(subprocess.run(("sh", "-c", shell), capture_output=True, check=True).stdout))
+    try:
+        assert faults(capsys) == [
+            f"processes: the processes {left.pid} belong to no living part of the stack; `stratbench down` ends them",
+            f"processes: the processes {orphan.pid} train for a process that is gone; end them: `kill -9 {orphan.pid}`",
+        ]
+    finally:
+        for process in (left, orphan):
+            process.kill()
+        psutil.wait_procs([left])
+
+
+def test_folder_that_no_trial_holds(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    left, held, fresh = (Path(tempfile.gettempdir(), f"stratbench-trial-{name}") for name in ("left", "held", "fresh"))
+    for folder in (left, held, fresh):
+        folder.mkdir()
+    with (held / doctor.OWNER).open("w") as owner:
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        for folder in (left, held):
+            os.utime(folder, (0, time.time() - 2 * doctor.MAX_FOLDER_SECONDS))
+        (fault,) = faults(capsys)
+    assert fault == f"temporary folders: 1 left by trials that are gone; delete them: `rm -r {left}`"
+    for folder in (left, held, fresh):
+        shutil.rmtree(folder)
+
+
+def test_disk_that_is_full(stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1.26e9))
+    of_root, of_temporary = faults(capsys)
+    assert of_root == f"disk: {locations.root()} has 1.3 GB free, 2 are needed; free some, or set STRATBENCH_ROOT"
+    assert of_temporary.endswith("or set TMPDIR")
+
+
+def test_versions_that_are_not_the_pinned_ones(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("psutil", "httpx", "numpy", "pandas", "scipy", "rich")
+    pin(*(f"{name}==0.1" for name in names), "prefect==0.1 ; python_full_version < '3.11'", "not-installed==1")
+    (fault,) = faults(capsys)
+    assert fault.startswith(f"installed versions: not as pinned: psutil {metadata.version('psutil')} (==0.1), httpx ")
+    assert "scipy" in fault
+    assert "rich" not in fault
+    assert " and 1 more; install the pins: `python -m pip install" in fault
+    pin("psutil")
+
+
+def test_data_that_are_damaged(stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = str(write_npz(tmp_path / "small.npz", small_arrays()))
+    folder = Path(prepare(source, locations.data_cache()).directory)
+    content = bytearray((folder / "test.parquet").read_bytes())
+    content[len(content) // 4] ^= 1
+    (folder / "test.parquet").write_bytes(content)
+    (fault,) = faults(capsys)
+    assert fault.startswith(f"data: {folder} is damaged; delete it")
+    prepare(source, locations.data_cache())
+    assert faults(capsys) == []
+
+
+@pytest.mark.parametrize(("zone", "is_known"), [("Mars/Olympus", False), ("", False), ("Asia/Tokyo", True)])
+def test_time_zone_that_nobody_knows(
+    stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, zone: str, is_known: bool
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    found = faults(capsys)
+    assert is_known == (not found)
+    assert all(fault.startswith(f"time zone: TZ names the zone {zone!r}, which is not known") for fault in found)
+
+
+def test_worker_that_was_killed(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    processes.parts()["worker of trial"].kill()
+    (fault,) = faults(capsys)
+    assert fault.startswith("workers: gpu on ")
+    assert fault.endswith(": NOT RUNNING; `stratbench up` starts it")
+    up(ports=PORTS)
+    assert faults(capsys) == []
+
+
+def test_server_that_does_not_answer(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last test of this module: what follows has no server."""
+    processes.stop([processes.parts()["server"]])
+    (fault,) = faults(capsys)
+    assert fault.startswith(f"server: {stack.server.api_url} does not answer")
+    assert fault.endswith("start it again: `stratbench up`")
