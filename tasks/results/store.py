@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from tasks.domain.outcome import Status
 from tasks.results import schema
 from tasks.results.error import ResultsError
 from tasks.results.record import Record
@@ -90,6 +91,13 @@ class RunFolder:
     def has(self, key: str, num_retries: int = 0) -> bool:
         """Whether that trial has that record."""
         return self._record_path(key, num_retries).exists()
+
+    def has_failed(self, key: str) -> bool:
+        """Whether the last record of that trial, which has one, is a failure; not if it cannot be read."""
+        with suppress(pa.ArrowException, OSError):
+            path = self._record_path(key, self.num_records()[key] - 1)
+            return bool(pq.read_table(path, columns=["status"]).column("status").to_pylist() == [Status.FAILED])
+        return False
 
     def _record_path(self, key: str, num_retries: int) -> Path:
         return self.path / "trials" / (f"{key}.{num_retries}.parquet" if num_retries else f"{key}.parquet")

@@ -60,7 +60,8 @@ def measure_trial(
         first_taint=first.taint.message if first.taint else None,
         usage=dataclasses.asdict(attempt.usage) if attempt.usage else None,
     )
-    folder.put(record, num_retries)
+    if not folder.put(record, num_retries) and folder.has_failed(trial.key):
+        folder.put(record, folder.num_records()[trial.key])  # it was given up for lost too early
     return record
 
 

@@ -195,7 +195,9 @@ def test_failed_trial_that_was_run_again_has_both_records_and_counts_as_the_last
     (first,) = (folder.path / "trials").iterdir()
     before = first.read_bytes()
     assert not folder.has(trial.key, 1)
+    assert folder.has_failed(trial.key)
     assert folder.put(record_of(result_of(trial)), num_retries=1)
+    assert not folder.has_failed(trial.key)
     assert not folder.put(record_of(failure_of(trial)), num_retries=1)
     assert folder.has(trial.key, 1)
     assert first.read_bytes() == before
