@@ -27,7 +27,7 @@ test-pools: environment
 
 # All fault drills, also those of more than 20 s; prints their table (30 minutes).
 drill: environment
-	@$(BIN)/python -m pytest tests/drills -m "drill or not drill"
+	@$(BIN)/python -m pytest tests/drills tests/flows/stack/test_automations.py -m "drill or not drill"
 
 lint: environment
 	@$(BIN)/ruff check .

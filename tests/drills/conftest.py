@@ -1,0 +1,38 @@
+"""The table of drills: event x signal x outcome, printed after the tests."""
+
+from collections.abc import Callable
+
+import pytest
+from _pytest.terminal import TerminalReporter
+
+Say = Callable[..., None]
+COLUMNS = ("event", "signal", "outcome")
+
+
+@pytest.fixture
+def say(record_property: Callable[[str, object], None]) -> Say:
+    """Keeps the drill's row of the table."""
+
+    def keep(**row: object) -> None:
+        for name in COLUMNS:
+            record_property(name, row[name])
+
+    return keep
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """Print the drills that were run."""
+    rows = [
+        (*(str(row[name]) for name in COLUMNS), word, f"{report.duration:.0f} s")
+        for word in ("passed", "failed")
+        for report in terminalreporter.getreports(word)
+        if report.when == "call" and COLUMNS[0] in (row := dict(report.user_properties))
+    ]
+    if not rows:
+        return
+    table = [(*COLUMNS, "drill", "took"), *sorted(rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    terminalreporter.section("drills")
+    for cells in table:
+        line = " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        terminalreporter.write_line(line.rstrip())

@@ -1,0 +1,196 @@
+"""Drills in which something happens to the processes of one trial: no server is needed."""
+
+import dataclasses
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks.domain.outcome import Phase
+from tasks.domain.trial import Role
+from tasks.results.environment import find_devices
+from tasks.results.error import ResultsError
+from tasks.training import cluster, measurement
+from tests.drills.conftest import Say
+from tests.drills.trials import ONE, WORKERS, Drill, Rank, once
+
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.skipif(len(find_devices().cores) < 2, reason="two slices need two cores"),
+]
+ENDING = [pytest.param(number, id=number.name) for number in (signal.SIGKILL, signal.SIGTERM)]
+
+
+@pytest.fixture
+def drill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drill:
+    """Whatever else the machine does meanwhile."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(measurement, "find_taint", lambda usage: None)
+    return Drill(tmp_path)
+
+
+def send(number: signal.Signals, rank: int = 0) -> Callable[[dict[int, Rank]], None]:
+    return lambda found: found[rank].process.send_signal(number)
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_training_process_is_lost(drill: Drill, say: Say, number: signal.Signals) -> None:
+    with once(Phase.TRAINING, send(number)):
+        row = drill.measure(drill.trial(num_epochs=5))
+    assert (row["status"], row["reason"], row["failed_phase"]) == ("failed", "worker_killed", "training")
+    assert row["message"] == f"rank 0 was ended by {number.name} in phase training"
+    drill.goes_on("worker_killed", str(row["message"]))
+    say(event="training process", signal=number.name, outcome=row["message"])
+
+
+@pytest.mark.parametrize(
+    ("rank", "number"),
+    [
+        (0, signal.SIGKILL),
+        (1, signal.SIGKILL),
+        pytest.param(0, signal.SIGTERM, marks=pytest.mark.drill),
+        pytest.param(1, signal.SIGTERM, marks=pytest.mark.drill),
+    ],
+)
+def test_one_of_two_workers_is_lost(drill: Drill, say: Say, number: signal.Signals, rank: int) -> None:
+    with once(Phase.TRAINING, send(number, rank), 2):
+        row = drill.measure(drill.trial(strategy=WORKERS, num_epochs=5))
+    assert (row["status"], row["reason"], row["failed_phase"]) == ("failed", "worker_killed", "training")
+    assert row["message"] == f"rank {rank} was ended by {number.name} in phase training"
+    drill.goes_on("worker_killed", str(row["message"]))
+    say(event=f"rank {rank} of two workers", signal=number.name, outcome=row["message"])
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_of_two_workers_is_stopped(drill: Drill, say: Say, rank: int) -> None:
+    with once(Phase.TRAINING, send(signal.SIGSTOP, rank), 2):
+        row = drill.measure(drill.trial(strategy=WORKERS, num_epochs=5))
+    assert (row["status"], row["reason"], row["failed_phase"]) == ("failed", "worker_stopped", "training")
+    assert row["message"] == f"rank {rank} was stopped in phase training"
+    assert float(str(row["wall_seconds"])) < 30, "its peer gives up before the deadline"
+    drill.goes_on("worker_stopped", str(row["message"]))
+    say(event=f"rank {rank} of two workers", signal="SIGSTOP", outcome=row["message"])
+
+
+@pytest.mark.drill
+def test_only_training_process_is_stopped(drill: Drill, say: Say) -> None:
+    with once(Phase.TRAINING, send(signal.SIGSTOP)):
+        row = drill.measure(drill.trial(num_epochs=5, trial_timeout_seconds=12.0))
+    assert (row["status"], row["reason"], row["failed_phase"]) == ("failed", "worker_stopped", "training")
+    drill.goes_on("worker_stopped", str(row["message"]))
+    say(event="training process", signal="SIGSTOP", outcome=row["message"])
+
+
+def wrap(folder: Path, script: str) -> str:
+    """An interpreter that does `script` first; `$3` is the request."""
+    path = folder / "python"
+    path.write_text(f'#!/bin/sh\n{script}\nexec {sys.executable} "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_memory_is_used_up(drill: Drill, say: Say, tmp_path: Path) -> None:
+    row = drill.measure(drill.trial(), interpreter=wrap(tmp_path, "ulimit -v 2500000"))
+    assert (row["status"], row["reason"]) in (("failed", "worker_killed"), ("failed", "worker_error"))
+    assert row["failed_phase"]
+    drill.goes_on(str(row["reason"]))
+    say(event="out of memory", signal="rlimit", outcome=row["message"])
+
+
+def test_worker_never_starts(drill: Drill, say: Say, tmp_path: Path) -> None:
+    never = wrap(tmp_path, 'case "$3" in *request-1.json) sleep 600;; esac')
+    row = drill.measure(drill.trial(strategy=WORKERS, trial_timeout_seconds=12.0), interpreter=never)
+    assert (row["status"], row["reason"], row["failed_phase"]) == ("failed", "timeout", "process_start")
+    assert str(row["message"]).endswith("rank 1 in phase process_start")
+    drill.goes_on("timeout", str(row["message"]))
+    say(event="a worker never starts", signal="", outcome=row["message"])
+
+
+def test_port_is_taken_between_choice_and_use(drill: Drill, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken, monkeypatch.context() as patch:
+        taken.bind((cluster.LOOPBACK, 0))
+        taken.listen()
+        free = cluster._free_addresses(1)
+        addresses = (*free, f"{cluster.LOOPBACK}:{taken.getsockname()[1]}")
+        patch.setattr(cluster, "_free_addresses", lambda count: addresses)
+        row = drill.measure(drill.trial(strategy=WORKERS))
+    assert (row["status"], row["reason"], row["failed_phase"]) == ("failed", "worker_error", "runtime")
+    assert str(row["message"]).startswith("rank 1 ended in phase runtime with ")
+    drill.goes_on("worker_error")
+    say(event="port taken after it was chosen", signal="", outcome=row["message"])
+
+
+def test_loss_explodes(drill: Drill, say: Say) -> None:
+    row = drill.measure(dataclasses.replace(drill.trial(), learning_rate=1e38))
+    assert (row["status"], row["reason"]) == ("invalid", "loss_not_finite")
+    assert row["test_accuracy"] is None
+    drill.goes_on("loss_not_finite")
+    say(event="loss is not finite", signal="", outcome=row["message"])
+
+
+def test_clock_jumps_back(drill: Drill, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wall clock is set back by an hour between submission and start: durations are of the monotonic one."""
+
+    class Late(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Late":
+            return cls.fromtimestamp(time.time() - 3600, tz)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measurement, "datetime", Late)
+        row = drill.measure(drill.trial(), submitted_at=datetime.now(UTC))
+    assert (row["status"], row["queue_seconds"]) == ("valid", None)
+    assert 0 < float(str(row["training_seconds"])) < float(str(row["wall_seconds"])) < 30
+    drill.goes_on()
+    say(event="clock set back by an hour", signal="", outcome="valid; its queue time is not known")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
+def test_disk_is_full_while_a_result_is_written(drill: Drill, say: Say) -> None:
+    trials = drill.results.path / "trials"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", str(trials)], check=True)
+    try:
+        for path, content in drill.finished.items():
+            path.write_bytes(content)
+        (trials / "ballast").write_bytes(b"\0" * (_free(trials) - 8192))
+        with pytest.raises(ResultsError, match=os.strerror(errno.ENOSPC)) as refused:
+            drill.measure(drill.trial())
+        drill.is_clean()
+        (trials / "ballast").unlink()
+        assert drill.measure(drill.trial())["status"] == "valid", "measured again once there is room"
+        drill.goes_on()
+    finally:
+        subprocess.run(["umount", str(trials)], check=True)
+    say(event="disk full", signal="", outcome=str(refused.value).replace(str(drill.results.path), "<run>"))
+
+
+def _free(folder: Path) -> int:
+    return int(psutil.disk_usage(str(folder)).free)
+
+
+@pytest.mark.parametrize("damage", ["cut short", "flipped"])
+def test_results_file_is_damaged(drill: Drill, say: Say, caplog: pytest.LogCaptureFixture, damage: str) -> None:
+    key = drill.trial(Role.MEASURED, ONE).key
+    assert drill.measure(drill.trial(Role.MEASURED, ONE))["status"] == "valid"
+    file = drill.results.path / "trials" / f"{key}.parquet"
+    whole = file.read_bytes()
+    if damage == "cut short":
+        file.write_bytes(whole[: len(whole) // 2])
+    else:  # the last byte, which ends every Parquet file
+        file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 4]))
+    assert key not in drill.rows()
+    assert f"{file} cannot be read" in caplog.text
+    drill.goes_on("lost")
+    assert drill.measure(drill.trial(Role.MEASURED, ONE), num_retries=1)["status"] == "valid"
+    say(event="results file", signal=damage, outcome="left out, named, reported as lost; measured again beside it")
