@@ -27,13 +27,15 @@ async def cancel_children(flow: Flow[..., object], flow_run: FlowRun, state: Sta
                 await client.set_flow_run_state(child.id, Cancelling(message="its benchmark ended"))
 
 
-def report_what_is_there(flow: Flow[..., object], flow_run: FlowRun, state: State) -> None:
+async def report_what_is_there(flow: Flow[..., object], flow_run: FlowRun, state: State) -> None:
     """Write the report of the trials that are recorded; it says that it is partial."""
     del flow, state
-    folder = RunFolder(locations.runs() / flow_run.name)
+    async with get_client() as client:
+        name = (await client.read_flow_run(flow_run.id)).name  # the one at hand was read before it had its name
+    folder = RunFolder(locations.runs() / name)
     if folder.exists():
         tables = folder.read()
-        write_report(analyze(folder.describe(), tables), tables, locations.reports() / flow_run.name)
+        write_report(analyze(folder.describe(), tables), tables, locations.reports() / name)
 
 
 async def _unfinished_children(client: PrefectClient, flow_run: FlowRun) -> list[FlowRun]:

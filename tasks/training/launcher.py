@@ -38,6 +38,14 @@ FOLLOW_SECONDS = 3.0
 """Patience, after a rank has ended badly, for one that was lost before it but takes longer to end."""
 
 
+STOP_SECONDS = 1.0
+"""How often it is asked whether to stop."""
+
+
+class TrialStopped(Exception):  # noqa: N818
+    """Somebody stopped the trial; its processes have ended, and it has no outcome."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exit:
     """The end of one worker's process."""
@@ -57,13 +65,16 @@ def run_trial(
     interpreter: str = sys.executable,
     on_line: OnLine = lambda line: None,
     on_usage: Callable[[HostUsage], None] | None = None,
+    stop: threading.Event | None = None,
     module: str = WORKER,
 ) -> TrialResult | TrialFailure:
     """Train `trial` in fresh processes and return what came of it; never raises for a training that went wrong.
 
     `on_usage` is told, before this returns, what was taken of the machine meanwhile; nothing is sampled without it.
-    `module` is the program that each process runs. The processes are dead when this returns or raises.
+    `module` is the program that each process runs. Raises TrialStopped within a second after `stop` is set. The
+    processes are dead when this returns or raises.
     """
+    stop = stop or threading.Event()
     try:
         places = place_workers(trial, devices)
     except Refusal as error:
@@ -87,7 +98,7 @@ def run_trial(
                 _start(_report_exit, process, place.rank, exits)
             if on_usage:
                 sampler = _watch(trial, devices, directory, [process.pid for process in processes], places)
-            failure = _await_exits(trial, directory, exits, processes, launched_at)
+            failure = _await_exits(trial, directory, exits, processes, launched_at, stop)
         finally:
             _end(processes)
             ended_at = time.monotonic()
@@ -151,14 +162,19 @@ def _await_exits(
     exits: "queue.SimpleQueue[Exit]",
     processes: Sequence[subprocess.Popen[str]],
     launched_at: float,
+    stop: threading.Event,
 ) -> TrialFailure | None:
     """Sleep until all workers have ended well (None), one has ended badly, or the deadline has passed."""
     deadline = launched_at + trial.timeout_seconds
     running = set(range(len(processes)))
     while running:
         try:
-            ended = exits.get(timeout=max(0.0, deadline - time.monotonic()))
+            ended = exits.get(timeout=min(STOP_SECONDS, max(0.0, deadline - time.monotonic())))
         except queue.Empty:
+            if stop.is_set():
+                raise TrialStopped from None
+            if time.monotonic() < deadline:
+                continue
             return _overdue(trial, directory, running, _stopped(processes, running), launched_at)
         running.discard(ended.rank)
         if ended.code:

@@ -3,6 +3,7 @@
 import dataclasses
 import platform
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,12 +29,14 @@ def measure_trial(
     interpreter: str = sys.executable,
     submitted_at: datetime | None = None,
     num_retries: int = 0,
+    stop: threading.Event | None = None,
     on_line: Callable[[str], None] = lambda line: None,
 ) -> Record:
     """Train `trial` on this machine and write its record, whatever came of it; returns the record.
 
     A training that others tainted is thrown away and made once more; the second one is invalid if it is tainted, too.
-    `interpreter` runs it. The processes' output goes line by line to `on_line` and to the run's logs.
+    `interpreter` runs it. The processes' output goes line by line to `on_line` and to the run's logs. Raises
+    TrialStopped, without a record, once `stop` is set.
     """
     started_at = datetime.now(UTC)
     with (folder.logs / f"{trial.key}.log").open("a", buffering=1) as log:
@@ -42,10 +45,10 @@ def measure_trial(
             log.write(line + "\n")
             on_line(line)
 
-        first = attempt = _attempt(trial, data, interpreter, keep)
+        first = attempt = _attempt(trial, data, interpreter, keep, stop)
         if first.taint:
             keep(f"tainted, measured again: {first.taint.message}")
-            attempt = _attempt(trial, data, interpreter, keep)
+            attempt = _attempt(trial, data, interpreter, keep, stop)
     outcome = attempt.outcome
     if attempt.taint and isinstance(outcome, TrialResult):
         outcome = dataclasses.replace(outcome, invalid_reason=attempt.taint.reason, message=attempt.taint.message)
@@ -101,7 +104,13 @@ def record_loss(
     return record
 
 
-def _attempt(trial: Trial, data: PreparedDataset, interpreter: str, on_line: Callable[[str], None]) -> _Attempt:
+def _attempt(
+    trial: Trial,
+    data: PreparedDataset,
+    interpreter: str,
+    on_line: Callable[[str], None],
+    stop: threading.Event | None,
+) -> _Attempt:
     if data.digest != trial.dataset_digest:
         message = f"{data.source} has digest {data.digest[:12]} here, the plan has {trial.dataset_digest[:12]}"
         reason = FailureReason.DATA_MISMATCH
@@ -116,5 +125,6 @@ def _attempt(trial: Trial, data: PreparedDataset, interpreter: str, on_line: Cal
         interpreter=interpreter,
         on_line=on_line,
         on_usage=usages.append,
+        stop=stop,
     )
     return _Attempt(outcome, usages[0] if usages else None)

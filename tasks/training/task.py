@@ -1,6 +1,7 @@
 """Training as a Prefect task."""
 
 import asyncio
+import threading
 from datetime import datetime
 from pathlib import Path
 
@@ -25,16 +26,21 @@ async def train(
     num_retries: int,
 ) -> tuple[str, str]:
     """Run the trial and keep its record; returns its status and what came of it in a few words."""
-    logger = get_run_logger()
-    record = await asyncio.to_thread(
-        measure_trial,
-        trial,
-        run_name=run_name,
-        folder=RunFolder(Path(run_folder)),
-        data=data,
-        interpreter=interpreter,
-        submitted_at=submitted_at,
-        num_retries=num_retries,
-        on_line=logger.info,
-    )
+    logger, stop = get_run_logger(), threading.Event()
+    try:
+        record = await asyncio.to_thread(
+            measure_trial,
+            trial,
+            run_name=run_name,
+            folder=RunFolder(Path(run_folder)),
+            data=data,
+            interpreter=interpreter,
+            submitted_at=submitted_at,
+            num_retries=num_retries,
+            stop=stop,
+            on_line=logger.info,
+        )
+    except asyncio.CancelledError:
+        stop.set()  # the thread goes on otherwise, and this process with it
+        raise
     return str(record["status"]), summarize(record)

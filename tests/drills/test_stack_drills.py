@@ -122,8 +122,9 @@ class Going:
         assert all(count == before.get(key, 0) or key not in before for key, count in self.folder.num_records().items())
 
     def report(self) -> str:
-        """The text of its report."""
-        return (locations.reports() / self.name / "report.md").read_text().replace("\\", "")
+        """The text of its report; empty while there is none."""
+        path = locations.reports() / self.name / "report.md"
+        return path.read_text().replace("\\", "") if path.exists() else ""
 
 
 def helpers(parts: set[psutil.Process]) -> set[psutil.Process]:

@@ -1,6 +1,7 @@
 import fcntl
 import os
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from tasks.domain.device import Devices
 from tasks.domain.outcome import FailureReason, InvalidReason, TrialFailure, TrialResult
 from tasks.domain.strategy import Strategy
 from tasks.domain.trial import Trial
-from tasks.training.launcher import run_trial
+from tasks.training.launcher import TrialStopped, run_trial
 from tasks.training.sampling import HostUsage
 from tests.examples import make_trial
 
@@ -116,6 +117,16 @@ def test_deadline_ends_the_whole_group(tmp_path: Path, monkeypatch: pytest.Monke
     assert time.monotonic() - began < 10
     grandchild = int((tmp_path / "pid").read_text())
     assert not psutil.pid_exists(grandchild) or psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE
+
+
+def test_stopped_trial_ends_within_seconds_and_has_no_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_WORKER", "hang")
+    stop, began = threading.Event(), time.monotonic()
+    threading.Timer(1.0, stop.set).start()
+    with pytest.raises(TrialStopped):
+        run_trial(one(), devices=CORES, data_directory=tmp_path, stop=stop, module="tests.training.fake_worker")
+    assert not living_workers()
+    assert time.monotonic() - began < 8
 
 
 @needs_two_cores
