@@ -1,9 +1,21 @@
 """Small values that many tests need."""
 
+from tasks.domain.dataset import PreparedDataset
 from tasks.domain.device import DeviceType
 from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
 from tasks.domain.trial import Trial
+
+DATA = PreparedDataset(
+    source="mnist",
+    digest="d" * 64,
+    directory="/nowhere",
+    num_train_examples=60_000,
+    num_test_examples=10_000,
+    image_shape=(28, 28, 1),
+    num_classes=10,
+)
+"""MNIST, prepared nowhere."""
 
 
 def make_trial(**changes: object) -> Trial:

@@ -1,22 +1,13 @@
 import pytest
 
-from tasks.domain.dataset import PreparedDataset
 from tasks.domain.device import Devices, DeviceType
 from tasks.domain.loop import Loop
 from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep, parse_choice
 from tasks.domain.trial import Role
+from tests.examples import DATA
 
-DATA = PreparedDataset(
-    source="mnist",
-    digest="d" * 64,
-    directory="/nowhere",
-    num_train_examples=60_000,
-    num_test_examples=10_000,
-    image_shape=(28, 28, 1),
-    num_classes=10,
-)
 TWO_CORES = Devices(cores=(0, 1))
 ONE, MIRRORED, WORKERS = Strategy
 

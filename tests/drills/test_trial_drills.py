@@ -159,7 +159,9 @@ def test_clock_jumps_back(drill: Drill, say: Say, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
 def test_disk_is_full_while_a_result_is_written(drill: Drill, say: Say) -> None:
     trials = drill.results.path / "trials"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", str(trials)], check=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", str(trials)]
+    if subprocess.run(mount, check=False).returncode:
+        pytest.skip("no disk can be mounted here")
     try:
         for path, content in drill.finished.items():
             path.write_bytes(content)

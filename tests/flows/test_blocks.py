@@ -9,7 +9,6 @@ from flows import blocks
 from flows.blocks import review
 from flows.opening import OpenRun
 from tasks.analysis.coverage import RunState
-from tasks.domain.dataset import PreparedDataset
 from tasks.domain.device import DeviceType
 from tasks.domain.refusal import Refusal
 from tasks.domain.sweep import Sweep
@@ -24,17 +23,8 @@ from tests.analysis.example_runs import (
     plan,
     record_of,
 )
+from tests.examples import DATA
 from tests.reporting.reports import paced, pair
-
-DATA = PreparedDataset(
-    source="mnist",
-    digest="d" * 64,
-    directory="/nowhere",
-    num_train_examples=60_000,
-    num_test_examples=10_000,
-    image_shape=(28, 28, 1),
-    num_classes=10,
-)
 
 
 def open_example(path: Path, sweep: Sweep, num_blocks: int, deadline: float | None = None) -> OpenRun:

@@ -2,22 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.domain.dataset import PreparedDataset
 from tasks.domain.outcome import FailureReason
 from tasks.results.store import RunFolder
 from tasks.training import measurement
 from tasks.training.measurement import measure_trial, record_loss
 from tests.analysis.example_runs import make_result, make_run, plan
-
-DATA = PreparedDataset(
-    source="mnist",
-    digest="d" * 64,
-    directory="/nowhere",
-    num_train_examples=60_000,
-    num_test_examples=10_000,
-    image_shape=(28, 28, 1),
-    num_classes=10,
-)
+from tests.examples import DATA
 
 
 def test_trial_that_was_given_up_too_early_still_leaves_its_record(
