@@ -20,7 +20,7 @@ from flows import locations
 from flows.blocks import review
 from flows.cancelling import cancel_children, report_what_is_there
 from flows.fan_out import cancel_waiting, run_trials, say_who_is_running
-from flows.names import SWEEP_LIMIT
+from flows.names import LEASE, SWEEP_LIMIT
 from flows.opening import OpenRun, open_run
 from flows.progress import begin_progress
 from tasks.analysis.analysis import Analysis
@@ -40,8 +40,6 @@ from tasks.reporting.task import write_run_report
 DEFAULTS = Sweep()
 LATEST_START = timedelta(hours=1)
 """A scheduled run that could not start for so long is refused: measured by day, it would not be that night's."""
-
-LEASE_SECONDS = 60.0
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -133,7 +131,7 @@ async def benchmark(
         sweep = Sweep(**{field.name: given[field.name] for field in dataclasses.fields(Sweep)})
         name = run_name or str(flow_run.name)
         await say_who_is_running(logger)
-        async with concurrency(SWEEP_LIMIT, occupy=1, strict=True, lease_duration=LEASE_SECONDS):
+        async with concurrency(SWEEP_LIMIT, **LEASE):
             with open_run(
                 sweep,
                 run_name=name,

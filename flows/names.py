@@ -1,4 +1,6 @@
-"""Names on a Prefect server that are ours."""
+"""What is ours on a Prefect server: names, and how places are held."""
+
+from typing import TypedDict
 
 TAG = "stratbench"
 """On every deployment and run."""
@@ -16,3 +18,17 @@ SWEEP_LIMIT = "stratbench-sweep"
 def machine_limit(hostname: str) -> str:
     """Global concurrency limit that a trial holds while it trains on a machine."""
     return f"gpu:{hostname}"
+
+
+class Lease(TypedDict):
+    """How a flow holds one of the limits."""
+
+    occupy: int
+    strict: bool
+    lease_duration: float
+    raise_on_lease_renewal_failure: bool
+
+
+LEASE = Lease(occupy=1, strict=True, lease_duration=60.0, raise_on_lease_renewal_failure=False)
+"""A place frees itself 60 s after its holder was lost. A holder goes on where the server is away for longer: it would
+lose its work, and what waits for the place waits for the work pool as well."""

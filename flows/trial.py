@@ -10,7 +10,7 @@ from prefect.concurrency.asyncio import concurrency
 from prefect.states import Completed, Failed
 
 from flows import locations
-from flows.names import machine_limit
+from flows.names import LEASE, machine_limit
 from tasks.data.preparation import prepare
 from tasks.domain.outcome import Status
 from tasks.domain.refusal import Refusal
@@ -18,9 +18,6 @@ from tasks.domain.trial import Trial
 from tasks.results.run import check_run_name
 from tasks.results.store import RunFolder
 from tasks.training.task import train
-
-LEASE_SECONDS = 60.0
-"""The machine's place frees itself this long after its holder was lost."""
 
 
 @flow(name="trial", persist_result=False)
@@ -41,7 +38,7 @@ async def trial(
     except Refusal as refusal:
         return Failed(name="Refused", message=str(refusal))
     folder = locations.runs() / run_name
-    async with concurrency(machine_limit(platform.node()), occupy=1, strict=True, lease_duration=LEASE_SECONDS):
+    async with concurrency(machine_limit(platform.node()), **LEASE):
         if RunFolder(folder).has(trial.key, num_retries):
             return Completed(message="recorded already")
         data = prepare(trial.dataset, locations.data_cache())

@@ -68,7 +68,7 @@ class Going:
         self.stack, self.name = stack, run_name
         self.folder = RunFolder(locations.runs() / run_name)
         self.id = self.submit()
-        wait_until(self._is_in_the_middle, 120)
+        wait_until(self._is_in_the_middle, 300)
         self.finished = {path: path.read_bytes() for path in (self.folder.path / "trials").glob("*.parquet")}
 
     def submit(self) -> UUID:
