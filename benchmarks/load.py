@@ -35,10 +35,9 @@ BLOCK = {
 }
 POLL_SECONDS = 2.0
 DUMMY = """
-import runpy, sys
+import json, os, runpy, sys
 if sys.orig_argv[1:3] == ["-m", "tasks.training.worker"]:
     if sys.orig_argv[3] == "standby":
-        import json, os
         line = sys.stdin.readline()
         order = json.loads(line) if line else sys.exit()
         os.environ.update(order["environment"])
@@ -47,7 +46,6 @@ if sys.orig_argv[1:3] == ["-m", "tasks.training.worker"]:
         sys.argv = ["", sys.orig_argv[3]]
     sys.path.insert(0, {checkout!r})
     runpy.run_module("tests.training.fake_worker", run_name="__main__")
-    os = __import__("os")
     sys.stdout.flush()
     os._exit(0)
 """

@@ -1,10 +1,16 @@
 """Small values that many tests need."""
 
+import pytest
+
 from tasks.domain.dataset import PreparedDataset
 from tasks.domain.device import DeviceType
 from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
 from tasks.domain.trial import Trial
+from tasks.results.environment import find_devices
+
+needs_two_cores = pytest.mark.skipif(len(find_devices().cores) < 2, reason="two slices need two cores")
+"""Of a test that trains on two CPU slices."""
 
 DATA = PreparedDataset(
     source="mnist",

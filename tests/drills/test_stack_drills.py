@@ -18,16 +18,16 @@ from flows import locations
 from flows.names import SWEEP_LIMIT, machine_limit
 from flows.stack import processes
 from flows.stack.local import Stack, down, up
-from tasks.results.environment import find_devices
 from tasks.results.store import RunFolder
 from tests.drills.conftest import Say
+from tests.examples import needs_two_cores
 from tests.flows.stack.conftest import isolate
 
 pytestmark = [
     pytest.mark.stack,
     pytest.mark.tensorflow,
     pytest.mark.drill,
-    pytest.mark.skipif(len(find_devices().cores) < 2, reason="two slices need two cores"),
+    needs_two_cores,
 ]
 PORTS = "4800-4899"
 SMALL = {

@@ -18,15 +18,15 @@ import pytest
 
 from tasks.domain.outcome import Phase
 from tasks.domain.trial import Role
-from tasks.results.environment import find_devices
 from tasks.results.error import ResultsError
 from tasks.training import cluster, measurement
 from tests.drills.conftest import Say
 from tests.drills.trials import ONE, WORKERS, Drill, Rank, once
+from tests.examples import needs_two_cores
 
 pytestmark = [
     pytest.mark.tensorflow,
-    pytest.mark.skipif(len(find_devices().cores) < 2, reason="two slices need two cores"),
+    needs_two_cores,
 ]
 ENDING = [pytest.param(number, id=number.name) for number in (signal.SIGKILL, signal.SIGTERM)]
 

@@ -12,12 +12,12 @@ import pytest
 
 from tasks.domain.strategy import Strategy
 from tasks.domain.trial import Role
-from tasks.results.environment import find_devices
+from tests.examples import needs_two_cores
 
 pytestmark = [
     pytest.mark.stack,
     pytest.mark.tensorflow,
-    pytest.mark.skipif(len(find_devices().cores) < 2, reason="two slices need two cores"),
+    needs_two_cores,
 ]
 SMALL = [
     word

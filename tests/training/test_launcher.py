@@ -15,12 +15,10 @@ from tasks.domain.strategy import Strategy
 from tasks.domain.trial import Trial
 from tasks.training.launcher import TrialStopped, run_trial
 from tasks.training.sampling import HostUsage
-from tests.examples import make_trial
+from tests.examples import make_trial, needs_two_cores
 
 CORES = Devices(cores=tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else (0, 1))
 TWO_WORKERS = {"strategy": Strategy.MULTI_WORKER_MIRRORED, "num_workers": 2, "replicas_per_worker": 1}
-
-needs_two_cores = pytest.mark.skipif(len(CORES.cores) < 2, reason="two slices need two cores")
 
 
 @pytest.fixture(autouse=True)

@@ -19,11 +19,11 @@ from tasks.domain.strategy import Strategy
 from tasks.results.environment import find_devices
 from tasks.training import processes
 from tasks.training.launcher import run_trial
-from tests.examples import make_trial
+from tests.examples import make_trial, needs_two_cores
 
 pytestmark = [
     pytest.mark.tensorflow,
-    pytest.mark.skipif(len(find_devices().cores) < 2, reason="two slices need two cores"),
+    needs_two_cores,
 ]
 ONE, MIRRORED, WORKERS = Strategy
 SHAPES = {
