@@ -25,7 +25,7 @@ test-pools: environment
 	  --target build/pools -r requirements/pools.txt
 	@PYTHONPATH=build/pools $(BIN)/python -m pytest tests/test_templates.py
 
-# All fault drills, also those of more than 20 s; prints their table (30 minutes).
+# All fault drills, also those of more than 20 s; prints their table (45 minutes).
 drill: environment
 	@$(BIN)/python -m pytest tests/drills tests/flows/stack/test_automations.py -m "drill or not drill"
 
