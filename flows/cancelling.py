@@ -1,5 +1,8 @@
 """Hooks: when a run of `benchmark` is cancelled or crashes, its trials go with it, and what is recorded is reported."""
 
+import asyncio
+import sys
+
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.objects import FlowRun, State, StateType
@@ -7,9 +10,6 @@ from prefect.flows import Flow
 from prefect.states import Cancelled, Cancelling
 
 from flows import locations
-from tasks.analysis.analysis import analyze
-from tasks.reporting.report import write_report
-from tasks.results.store import RunFolder
 
 WAITING = (StateType.SCHEDULED, StateType.PENDING)
 
@@ -28,14 +28,15 @@ async def cancel_children(flow: Flow[..., object], flow_run: FlowRun, state: Sta
 
 
 async def report_what_is_there(flow: Flow[..., object], flow_run: FlowRun, state: State) -> None:
-    """Write the report of the trials that are recorded; it says that it is partial."""
+    """Write the report of the trials that are recorded; it says that it is partial.
+
+    In a process of its own: after a crash, the one at hand is the worker, which would keep what a report imports.
+    """
     del flow, state
     async with get_client() as client:
         name = (await client.read_flow_run(flow_run.id)).name  # the one at hand was read before it had its name
-    folder = RunFolder(locations.runs() / name)
-    if folder.exists():
-        tables = folder.read()
-        write_report(analyze(folder.describe(), tables), tables, locations.reports() / name)
+    command = (sys.executable, "-m", "flows", "report", str(locations.runs() / name))
+    await (await asyncio.create_subprocess_exec(*command, cwd=locations.root())).wait()
 
 
 async def _unfinished_children(client: PrefectClient, flow_run: FlowRun) -> list[FlowRun]:
