@@ -69,6 +69,7 @@ class FailureReason(Rule):
     WORKER_ERROR = "worker_error", "A training process ended with an error of its own."
     DEVICES_MISSING = "devices_missing", "The machine does not have the devices that the trial needs."
     DATA_MISMATCH = "data_mismatch", "The data prepared on this machine are not the ones that were planned."
+    HOST_LOST = "host_lost", "A machine that the trial needs was lost, or the connection to it."
     CANCELLED = "cancelled", "Somebody stopped the trial."
     RUN_LOST = "run_lost", "The trial's flow run ended without leaving a record."
 

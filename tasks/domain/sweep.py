@@ -25,6 +25,7 @@ COUNTS = {
     "max_blocks": 1000,
     "short_epochs": 10_000,
     "num_replicas": 1024,
+    "num_hosts": 1024,
     "cores_per_replica": 1024,
 }
 """The largest value of each; the least is 1."""
@@ -75,6 +76,8 @@ class Sweep:
     """Python interpreter of another environment, which trains every point in every block as well; null: none."""
     num_replicas: int = 2
     """Devices that the distributed strategies train on."""
+    num_hosts: int = 1
+    """Machines over which `multi_worker_mirrored` spreads its devices; the other strategies train on one."""
     device: DeviceType | None = None
     """What one replica trains on; null: GPUs where there are some, otherwise slices of cores."""
     cores_per_replica: int = 1
@@ -136,6 +139,18 @@ class Sweep:
 
     def _check_combinations(self) -> None:
         """Refuse what cannot work, and what would leave nothing of a named choice."""
+        if self.num_hosts > 1 and Strategy.MULTI_WORKER_MIRRORED not in self.strategies:
+            raise Refusal(
+                f"num_hosts={self.num_hosts} needs {Strategy.MULTI_WORKER_MIRRORED}, the strategy that spans machines; "
+                "add it to the strategies, or use num_hosts=1"
+            )
+        if self.num_hosts > 1 and self.versus is not None:
+            raise Refusal(f"num_hosts={self.num_hosts} and versus exclude each other; use num_hosts=1 with versus")
+        if self.num_replicas % self.num_hosts:
+            raise Refusal(
+                f"num_replicas={self.num_replicas} does not divide over num_hosts={self.num_hosts}; "
+                f"use a multiple of {self.num_hosts}"
+            )
         for cell in self._grid():
             if cell.obstacle and not self.skip_unsupported:
                 raise Refusal(
@@ -184,12 +199,12 @@ class Sweep:
 
         A baseline has the global or the per-replica batch size of a distributed point (strong and weak scaling) where
         the grid has none. A reference is one device as wide as all the slices of a distributed trial: the same
-        hardware without splitting it; a GPU cannot be widened.
+        hardware without splitting it; a GPU cannot be widened, and no device spans machines.
         """
         if self.versus is not None:
             return tuple((Role.MEASURED, cell) for cell in self.cells)
         split = [cell for cell in self.cells if self.replicas_of(cell.strategy) > 1]
-        wide = split if device is DeviceType.CPU_SLICE else []
+        wide = [c for c in split if self.hosts_of(c.strategy) == 1] if device is DeviceType.CPU_SLICE else []
         per_replica = [(c, c.global_batch_size // self.replicas_of(c.strategy)) for c in split]
         single = [_single(cell, batch) for cell, batch in [*((c, c.global_batch_size) for c in split), *per_replica]]
         baselines = [cell for cell in dict.fromkeys(single) if cell not in self.cells and not cell.obstacle]
@@ -227,9 +242,13 @@ class Sweep:
         """Devices that one trial of `strategy` trains on."""
         return 1 if strategy is Strategy.ONE_DEVICE else self.num_replicas
 
+    def hosts_of(self, strategy: Strategy) -> int:
+        """Machines that one trial of `strategy` trains on."""
+        return self.num_hosts if strategy is Strategy.MULTI_WORKER_MIRRORED else 1
+
     def check(self, devices: Devices, data: PreparedDataset) -> None:
-        """Raise Refusal where this machine or this data cannot serve the sweep."""
-        replicas = max(self.replicas_of(strategy) for strategy in self.strategies)
+        """Raise Refusal where a machine with these devices or this data cannot serve the sweep."""
+        replicas = max(self.replicas_of(strategy) // self.hosts_of(strategy) for strategy in self.strategies)
         devices.check(self.device or devices.preferred, replicas, self.cores_per_replica)
         if self.max_train_examples is not None and self.max_train_examples > data.num_train_examples:
             raise Refusal(

@@ -39,6 +39,8 @@ class Trial:
     strategy: Strategy
     global_batch_size: int
     """Examples per optimizer step over all replicas."""
+    num_hosts: int = 1
+    """Machines over which the workers are spread, the same number on each."""
     num_workers: int
     """TensorFlow processes."""
     replicas_per_worker: int
@@ -80,15 +82,29 @@ class Trial:
     """Deadline of the whole trial, from launch to exit."""
 
     def __post_init__(self) -> None:
-        for name in ("global_batch_size", "num_workers", "replicas_per_worker", "num_epochs", "steps_per_call"):
+        for name in (
+            "global_batch_size",
+            "num_hosts",
+            "num_workers",
+            "replicas_per_worker",
+            "num_epochs",
+            "steps_per_call",
+        ):
             if getattr(self, name) < 1:
                 raise Refusal(f"{name}={getattr(self, name)} must be at least 1")
+        if self.num_workers % self.num_hosts:
+            raise Refusal(f"num_workers={self.num_workers} does not divide over num_hosts={self.num_hosts}")
         check_batch(self.global_batch_size, self.num_replicas, self.num_train_examples)
 
     @property
     def num_replicas(self) -> int:
         """Copies of the model over all workers."""
         return self.num_workers * self.replicas_per_worker
+
+    @property
+    def workers_per_host(self) -> int:
+        """TensorFlow processes on each machine."""
+        return self.num_workers // self.num_hosts
 
     @property
     def per_replica_batch_size(self) -> int:
@@ -106,15 +122,20 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """First 16 hexadecimal digits of the SHA-256 of this configuration's canonical JSON."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        """First 16 hexadecimal digits of the SHA-256 of this configuration's canonical JSON.
+
+        `num_hosts` is left out where it is 1, so that the keys of releases that did not know it stay the same.
+        """
+        content = {name: value for name, value in dataclasses.asdict(self).items() if (name, value) != ("num_hosts", 1)}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def label(self) -> str:
         """The trial's name for people, for example `mirrored, batch 128, block 1`."""
         role = "" if self.role is Role.MEASURED else f" ({self.role})"
-        return f"{self.cell.label}{role}, block {self.block}"
+        hosts = "" if self.num_hosts == 1 else f", {self.num_hosts} hosts"
+        return f"{self.cell.label}{hosts}{role}, block {self.block}"
 
     @property
     def cell(self) -> Cell:

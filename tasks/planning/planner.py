@@ -158,6 +158,7 @@ def _trial(
     return Trial(
         strategy=cell.strategy,
         global_batch_size=cell.global_batch_size,
+        num_hosts=sweep.hosts_of(cell.strategy),
         num_workers=num_workers,
         replicas_per_worker=replicas // num_workers,
         device=device,

@@ -1,7 +1,7 @@
 """One trial's record: its row of the trials table with the epochs and steps inside."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from tasks.domain import metrics
@@ -25,11 +25,16 @@ def build_record(
     python_version: str,
     started_at: datetime,
     queue_seconds: float | None,
+    hostnames: Sequence[str] | None = None,
+    num_retries: int = 0,
     num_attempts: int = 1,
     first_taint: str | None = None,
     usage: Mapping[str, object] | None = None,
 ) -> Record:
-    """The record of a trial that ended, valid or not, or did not end; `usage` are columns of what was sampled."""
+    """The record of a trial that ended, valid or not, or did not end.
+
+    `hostnames` are the machines of its ranks (None: that of `environment`), `usage` columns of what was sampled.
+    """
     record: Record = {
         **_configuration(outcome.trial),
         **dataclasses.asdict(environment),
@@ -38,6 +43,8 @@ def build_record(
         "started_at": started_at,
         "queue_seconds": queue_seconds,
         "wall_seconds": outcome.wall_seconds,
+        "hostnames": list(hostnames or [environment.hostname]),
+        "num_retries": num_retries,
         "num_attempts": num_attempts,
         "first_taint": first_taint,
         **(usage or {}),

@@ -1,5 +1,6 @@
 """A run's description: the sweep, the data and the command behind its trials."""
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,18 +61,18 @@ def encode_run(run: Run) -> bytes:
     return TypeAdapter(Run).dump_json(run, indent=2) + b"\n"
 
 
-def decode_run(text: bytes, folder: Path) -> Run:
+def decode_run(text: bytes, folder: Path | str) -> Run:
     """The description in `text`, which is kept in `folder`; raises pydantic.ValidationError where it is damaged.
 
     Raises ResultsError where the folder's tables are of another schema version.
     """
     version = TypeAdapter(_Version).validate_json(text).schema_version
-    if version != schema.VERSION:
+    if version not in schema.READABLE:
         raise ResultsError(
-            f"{folder} has schema_version={version}, this release reads {schema.VERSION}; measure it again, or read "
-            "it with the release that wrote it"
+            f"{folder} has schema_version={version}, this release reads {' and '.join(map(str, schema.READABLE))}; "
+            "measure it again, or read it with the release that wrote it"
         )
-    return TypeAdapter(Run).validate_json(text)
+    return dataclasses.replace(TypeAdapter(Run).validate_json(text), schema_version=schema.VERSION)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,14 @@
 """The tables of results: every column once, with its type, unit, meaning and nullability."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-VERSION = 3
+VERSION = 4
 """Version of the tables; every change is listed in CHANGELOG.md."""
+READABLE = (3, VERSION)
+"""Versions that `upgrade` understands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ TRIALS = (
     Column("strategy", STRING, "Distribution strategy, under TensorFlow's name"),
     Column("global_batch_size", INTEGER, "Examples per optimizer step over all replicas", "examples"),
     Column("per_replica_batch_size", INTEGER, "Examples per optimizer step on each replica", "examples"),
+    Column("num_hosts", INTEGER, "Machines over which the workers are spread"),
     Column("num_workers", INTEGER, "TensorFlow processes"),
     Column("replicas_per_worker", INTEGER, "Copies of the model in each process"),
     Column("num_replicas", INTEGER, "Copies of the model over all workers"),
@@ -67,6 +71,7 @@ TRIALS = (
     Column("peak_device_memory_bytes", INTEGER, "Peak of the fullest GPU; null without one", "bytes", True),
     Column("reduction_seconds", FLOAT, "One reduction of the gradients alone; null with one replica", "s", True),
     Column("slowdown", FLOAT, "Share by which windows were slowed on purpose; null if not", "share", True),
+    Column("num_retries", INTEGER, "How often the trial had failed before; null in records of version 3", None, True),
     Column("num_attempts", INTEGER, "2 where the first attempt was tainted and thrown away"),
     Column("first_taint", STRING, "What tainted the first attempt", None, True),
     Column("cpu_utilisation", FLOAT, "Share of its cores that the trial kept busy while training", "share", True),
@@ -95,7 +100,8 @@ TRIALS = (
     Column("evaluation_seconds", FLOAT, "Phase: evaluation after every epoch", "s", True),
     Column("teardown_seconds", FLOAT, "Phase: final checks to the end of all processes", "s", True),
     Column("unexplained_seconds", FLOAT, "wall_seconds that no phase covers", "s", True),
-    Column("hostname", STRING, "Machine that trained"),
+    Column("hostname", STRING, "Machine that trained; of several, the one of rank 0, as all that follows"),
+    Column("hostnames", pa.list_(STRING), "Machines that trained, in the order of their ranks"),
     Column("machine_fingerprint", STRING, "Digest of the hardware and its driver"),
     Column("cpu_model", STRING, "CPU of the machine"),
     Column("num_physical_cores", INTEGER, "Physical cores that the trial could use", "cores"),
@@ -158,6 +164,27 @@ def record_schema() -> pa.Schema:
         struct = pa.struct([_field(column) for column in columns if column.name != "trial_key"])
         schema = schema.append(pa.field(name, pa.list_(struct), nullable=False))
     return schema
+
+
+def upgrade(table: pa.Table, declared: pa.Schema) -> pa.Table:
+    """The table with exactly the `declared` columns, from this version or an earlier one of READABLE.
+
+    Raises ValueError for any other columns.
+    """
+    if table.schema.equals(declared):
+        return table
+    earlier = pa.schema([field for field in declared if field.name not in ADDED])
+    if not table.schema.equals(earlier):
+        raise ValueError("its columns are not those of the schema")
+    return pa.table([table[n] if n in earlier.names else ADDED[n](table) for n in declared.names], schema=declared)
+
+
+ADDED: dict[str, Callable[[pa.Table], pa.Array]] = {
+    "num_hosts": lambda table: pa.array([1] * len(table), INTEGER),
+    "num_retries": lambda table: pa.nulls(len(table), INTEGER),
+    "hostnames": lambda table: pa.array([[name] for name in table["hostname"].to_pylist()], pa.list_(STRING)),
+}
+"""Columns of `trials` that version 3 did not have, with what they are there."""
 
 
 def _field(column: Column) -> pa.Field:

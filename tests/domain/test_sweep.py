@@ -3,6 +3,7 @@ import pytest
 from tasks.domain.device import Devices, DeviceType
 from tasks.domain.loop import Loop
 from tasks.domain.reduction import Reduction
+from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep, parse_choice
 from tasks.domain.trial import Role
@@ -168,3 +169,26 @@ def test_examples_are_capped_by_the_data() -> None:
 def test_unknown_choice_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"strategy='tpu' is not known; use one of one_device, mirrored, multi_worker"):
         parse_choice(Strategy, "tpu", "strategy")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"num_hosts": 2, "strategies": (Strategy.MIRRORED,)}, "num_hosts=2 needs multi_worker_mirrored, the strategy"),
+        ({"num_hosts": 2, "num_replicas": 3}, "num_replicas=3 does not divide over num_hosts=2; use a multiple of 2"),
+        ({"num_hosts": 2, "versus": "/x/python"}, "num_hosts=2 and versus exclude each other; use num_hosts=1"),
+        ({"num_hosts": 0}, "num_hosts=0 must be a whole number from 1 to 1024"),
+    ],
+)
+def test_hosts_that_cannot_be_filled_are_refused(changes: dict[str, object], sentence: str) -> None:
+    with pytest.raises(Refusal, match=sentence):
+        Sweep(**changes)  # type: ignore[arg-type]
+
+
+def test_over_two_hosts_each_machine_needs_half_of_the_devices_and_nothing_is_as_wide_as_both() -> None:
+    sweep = Sweep(strategies=(Strategy.ONE_DEVICE, Strategy.MULTI_WORKER_MIRRORED), num_hosts=2)
+    sweep.check(Devices(cores=(0,)), DATA)
+    roles = {role for role, _ in sweep.members(DeviceType.CPU_SLICE)}
+    assert roles == {Role.MEASURED, Role.BASELINE}
+    with pytest.raises(Refusal, match="num_replicas=2 x cores_per_replica=1 needs 2 physical cores"):
+        Sweep(num_hosts=2).check(Devices(cores=(0,)), DATA)

@@ -132,8 +132,8 @@ def test_report_of_another_schema_version_is_refused_by_naming_both(tmp_path: Pa
     with pytest.raises(ResultsError) as refused:
         read_report(tmp_path)
     assert str(refused.value) == (
-        f"{tmp_path} has schema_version=1, this release reads {schema.VERSION}; measure it again, or read it with "
-        "the release that wrote it"
+        f"{tmp_path} has schema_version=1, this release reads 3 and {schema.VERSION}; measure it again, or read it "
+        "with the release that wrote it"
     )
 
 
