@@ -8,7 +8,7 @@ EXTRA ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 PINS := requirements/$(EXTRA).txt
 STAMP := $(VENV)/.installed-$(EXTRA)
 
-.PHONY: benchmark smoke test test-pools drill lint environment up status down pins
+.PHONY: benchmark smoke test test-extras drill lint environment up status down pins
 
 benchmark: environment
 	@$(BIN)/stratbench benchmark full
@@ -19,11 +19,12 @@ smoke: environment
 test: environment lint
 	@$(BIN)/python -m pytest
 
-# The templates of container pools, completed by Prefect's own workers, which no other process should load.
-test-pools: environment
+# What needs an extra, which no process should load that does not: the templates of container pools, completed by
+# Prefect's own workers, and results in an object store.
+test-extras: environment
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
-	  --target build/pools -r requirements/pools.txt
-	@PYTHONPATH=build/pools $(BIN)/python -m pytest tests/test_templates.py
+	  --target build/extras -r requirements/extras.txt
+	@PYTHONPATH=build/extras $(BIN)/python -m pytest tests/test_templates.py tests/results tests/data/test_exchange.py
 
 # All fault drills, also those of more than 20 s; prints their table (45 minutes).
 drill: environment
@@ -59,11 +60,11 @@ pins:
 	    -o requirements/$$extra.txt >/dev/null; done
 	@mkdir -p build
 	@uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --extra docker --extra kubernetes \
-	  --constraint requirements/cpu.txt --generate-hashes --strip-extras --no-header --no-annotate --no-emit-index-url \
-	  --no-emit-find-links -o build/pools-and-cpu.txt >/dev/null
+	  --extra s3 --group extras --constraint requirements/cpu.txt --generate-hashes --strip-extras --no-header \
+	  --no-annotate --no-emit-index-url --no-emit-find-links -o build/extras-and-cpu.txt >/dev/null
 	@$(PYTHON) -c 'import re, pathlib; \
-	  read = lambda name: dict((re.split(r"[=;\s]", pin)[0], pin) for pin in \
-	    re.split(r"\n(?=\S)", pathlib.Path(name).read_text().strip())); \
-	  known = read("requirements/cpu.txt"); \
-	  print(*(pin for name, pin in read("build/pools-and-cpu.txt").items() if name not in known), sep="\n")' \
-	  > requirements/pools.txt
+	  read = lambda name: re.split(r"\n(?=\S)", pathlib.Path(name).read_text().strip()); \
+	  named = lambda pin: re.split(r"[=;\s]", pin)[0]; \
+	  known = set(map(named, read("requirements/cpu.txt"))); \
+	  print(*(pin for pin in read("build/extras-and-cpu.txt") if named(pin) not in known), sep="\n")' \
+	  > requirements/extras.txt

@@ -10,8 +10,20 @@ def root() -> Path:
 
 
 def runs() -> Path:
-    """Results root: one folder a run, one Parquet file a trial."""
+    """Results on this machine's disk: one folder a run, one Parquet file a trial."""
     return root() / "runs"
+
+
+def results() -> str:
+    """Results root of flows: `STRATBENCH_RESULTS_URL`, a URL or a folder; where it is not set, `runs()`."""
+    given = os.environ.get("STRATBENCH_RESULTS_URL", "").rstrip("/")
+    return given if "://" in given else str(root() / given if given else runs())
+
+
+def run(name: str) -> Path | str:
+    """Results of the run of that name: a folder, or a URL."""
+    place = f"{results()}/{name}"
+    return place if "://" in place else Path(place)
 
 
 def reports() -> Path:

@@ -45,6 +45,11 @@ class Environment:
     is_commit_clean: bool | None
 
 
+def hostname() -> str:
+    """This machine's name in records, limits and queues: `STRATBENCH_HOST`, or what the system calls it."""
+    return os.environ.get("STRATBENCH_HOST") or platform.node()
+
+
 def find_devices() -> Devices:
     """The physical cores that this process may use and the visible GPUs."""
     gpus = _gpus()
@@ -57,7 +62,7 @@ def describe_environment() -> Environment:
     """This machine and this checkout, now."""
     gpus = _gpus()
     hardware = {
-        "hostname": platform.node(),
+        "hostname": hostname(),
         "cpu_model": _cpu_model(),
         "num_physical_cores": len(_physical_cores()),
         "memory_bytes": psutil.virtual_memory().total,

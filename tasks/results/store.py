@@ -1,14 +1,12 @@
-"""Folders of results: one folder a run, one file a trial, each written once and whole."""
+"""Results of runs: one folder a run, one file a trial, each written once and whole."""
 
-import fcntl
 import logging
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +18,7 @@ from tasks.results import schema
 from tasks.results.error import ResultsError
 from tasks.results.record import Record
 from tasks.results.run import Run, decode_run, encode_run
+from tasks.results.storage import LocalStorage, open_storage
 
 DESCRIPTION = "run.json"
 LOG = logging.getLogger("stratbench")
@@ -36,44 +35,45 @@ class Tables:
 
 
 class RunFolder:
-    """The results of one run on disk, `runs/<run_name>`."""
+    """The results of one run, `<results root>/<run name>`, in a folder or in an object store."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, location: Path | str) -> None:
+        """Raise ResultsError where `location` is a URL that cannot serve; nothing is reached yet."""
+        self.storage = open_storage(location)
+
+    @property
+    def location(self) -> Path | str:
+        """The folder, or the URL."""
+        return self.storage.location
 
     def exists(self) -> bool:
         """Whether a run was begun here."""
-        return (self.path / DESCRIPTION).exists()
+        return self.storage.exists(DESCRIPTION)
 
     def create(self, run: Run) -> None:
-        """Begin the run; raises ResultsError where one was begun already or the folder cannot be written."""
-        try:
-            (self.path / "trials").mkdir(parents=True, exist_ok=True)
-            self.logs.mkdir(exist_ok=True)
-            is_new = put_if_absent(self.path / DESCRIPTION, encode_run(run))
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
-        if not is_new:
-            raise ResultsError(f"{self.path} already holds a run; choose another name or folder")
+        """Begin the run; raises ResultsError where one was begun already or nothing can be written."""
+        self.storage.prepare()
+        if not self.storage.put_if_absent(DESCRIPTION, encode_run(run)):
+            raise ResultsError(f"{self.location} already holds a run; choose another name or folder")
 
     def describe(self) -> Run:
         """The run's description; raises ResultsError where there is none, or one that this release does not read."""
-        path = self.path / DESCRIPTION
         try:
-            return decode_run(path.read_bytes(), self.path)
+            return decode_run(self.storage.read(DESCRIPTION), self.location)
         except FileNotFoundError:
-            raise ResultsError(f"{self.path} holds no run ({DESCRIPTION} is missing)") from None
+            raise ResultsError(f"{self.location} holds no run ({DESCRIPTION} is missing)") from None
         except ValidationError as error:
-            raise ResultsError(f"{path} cannot be read ({_first_line(error)}); measure the run again") from error
+            raise ResultsError(
+                f"{self.location}/{DESCRIPTION} cannot be read ({_first_line(error)}); measure the run again"
+            ) from error
 
     def update(self, run: Run) -> None:
         """Write the run's description anew; the trials stay as they are."""
-        replace_file(self.path / DESCRIPTION, encode_run(run))
+        self.storage.replace(DESCRIPTION, encode_run(run))
 
-    @property
-    def logs(self) -> Path:
-        """Folder of the training processes' output, one file a trial."""
-        return self.path / "logs"
+    def log(self, key: str) -> AbstractContextManager[TextIO]:
+        """A stream of lines for the log of that trial's processes, `logs/<key>.log`; an earlier attempt's stay."""
+        return self.storage.appended(f"logs/{key}.log")
 
     def put(self, record: Record, num_retries: int = 0) -> bool:
         """Write one trial's record; False if that trial has one already, which then stays as it is.
@@ -81,47 +81,31 @@ class RunFolder:
         A trial that failed may be run again: its next record, `num_retries` counts them, stands beside the earlier one.
         """
         table = pa.Table.from_pylist([record], schema=schema.record_schema())
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-        try:
-            return put_if_absent(self._record_path(str(record["trial_key"]), num_retries), sink.getvalue())
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
+        return self.storage.put_if_absent(_record_name(str(record["trial_key"]), num_retries), _encode(table))
 
     def has(self, key: str, num_retries: int = 0) -> bool:
         """Whether that trial has that record."""
-        return self._record_path(key, num_retries).exists()
+        return self.storage.exists(_record_name(key, num_retries))
 
     def has_failed(self, key: str) -> bool:
         """Whether the last record of that trial, which has one, is a failure; not if it cannot be read."""
         with suppress(pa.ArrowException, OSError):
-            path = self._record_path(key, self.num_records()[key] - 1)
-            return bool(pq.read_table(path, columns=["status"]).column("status").to_pylist() == [Status.FAILED])
+            content = self.storage.read(_record_name(key, self.num_records()[key] - 1))
+            statuses = pq.read_table(pa.BufferReader(content), columns=["status"]).column("status").to_pylist()
+            return bool(statuses == [Status.FAILED])
         return False
 
-    def _record_path(self, key: str, num_retries: int) -> Path:
-        return self.path / "trials" / (f"{key}.{num_retries}.parquet" if num_retries else f"{key}.parquet")
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other processes out of the run; raises ResultsError where one is in it. Ends with the process.
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes out of the run; raises ResultsError where one is in it. Ends with the process."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = (self.path / ".lock").open("w")
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ResultsError(
-                    f"another process is measuring into {self.path}; wait for it, or choose another name or folder"
-                ) from None
-            yield
+        An object store has no lock: there the server's limit on benchmarks keeps them apart, and whoever comes second
+        with a record finds it put.
+        """
+        return self.storage.locked()
 
     def num_records(self) -> Counter[str]:
         """Of each trial, by key: more than one where it failed and was run again."""
-        return Counter(path.name.partition(".")[0] for path in (self.path / "trials").glob("*.parquet"))
+        return Counter(name.rpartition("/")[2].partition(".")[0] for name in self.storage.names("trials", ".parquet"))
 
     def read(self) -> Tables:
         """The last record of every trial, as tables; trials by block, then in the order of their start.
@@ -131,13 +115,19 @@ class RunFolder:
         return _split(pa.concat_tables([_empty(), *self._records()]))
 
     def _records(self) -> Iterator[pa.Table]:
-        for path in (self._record_path(key, count - 1) for key, count in sorted(self.num_records().items())):
+        names = [_record_name(key, count - 1) for key, count in sorted(self.num_records().items())]
+        for name, content in self.storage.read_many(names).items():
             try:
-                record = _read_table(path, schema.record_schema())
+                if isinstance(content, Exception):
+                    raise content
+                record = _decode(content, schema.record_schema())
                 _split(record)  # a value that must not be null may be, where the damage is outside the checksums
             except (pa.ArrowException, ValueError, KeyError, OSError) as error:
                 LOG.warning(
-                    "%s cannot be read (%s): left out; continue the run to measure it", path, _first_line(error)
+                    "%s/%s cannot be read (%s): left out; continue the run to measure it",
+                    self.location,
+                    name,
+                    _first_line(error),
                 )
             else:
                 yield record
@@ -146,9 +136,7 @@ class RunFolder:
 def write_tables(tables: Tables, folder: Path) -> None:
     """Write the tables into `folder`, the same bytes for the same rows."""
     for name in schema.TABLES:
-        sink = pa.BufferOutputStream()
-        pq.write_table(getattr(tables, name), sink, compression="zstd", write_page_checksum=True)
-        replace_file(folder / f"{name}.parquet", sink.getvalue())
+        LocalStorage(folder).replace(f"{name}.parquet", _encode(getattr(tables, name)))
 
 
 def read_tables(folder: Path) -> Tables:
@@ -156,8 +144,7 @@ def read_tables(folder: Path) -> Tables:
     parts = []
     for name, columns in schema.TABLES.items():
         try:
-            path = folder / f"{name}.parquet"
-            parts.append(_read_table(path, schema.arrow_schema(columns)))
+            parts.append(_decode((folder / f"{name}.parquet").read_bytes(), schema.arrow_schema(columns)))
         except (pa.ArrowException, ValueError, OSError) as error:
             raise ResultsError(
                 f"{folder / name}.parquet cannot be read ({_first_line(error)}); rebuild it from its run"
@@ -165,54 +152,24 @@ def read_tables(folder: Path) -> Tables:
     return Tables(*parts)
 
 
-def _read_table(path: Path, declared: pa.Schema) -> pa.Table:
-    """The table at `path`; raises ValueError unless it has exactly the declared columns.
+def _record_name(key: str, num_retries: int) -> str:
+    return f"trials/{key}.{num_retries}.parquet" if num_retries else f"trials/{key}.parquet"
 
-    Arrow, told a schema, makes nulls of a column whose name is damaged: names are not under a checksum.
+
+def _encode(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _decode(content: bytes, declared: pa.Schema) -> pa.Table:
+    """The table in `content`, with the declared columns; raises ValueError where it has others.
+
+    The schema is compared afterwards: Arrow, told one, makes nulls of a column whose name is damaged, and names are not
+    under a checksum.
     """
-    if not pq.read_schema(path).equals(declared):
-        raise ValueError("its columns are not those of the schema")
-    return pq.read_table(path, schema=declared, page_checksum_verification=True)
-
-
-def put_if_absent(path: Path, content: bytes | pa.Buffer) -> bool:
-    """Write `path` whole or not at all; False, with nothing changed, if it exists.
-
-    A temporary file is flushed to disk and then linked under its name, which fails if the name is taken.
-    """
-    temporary = _temporary(path, content)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink()
-    return True
-
-
-def replace_file(path: Path, content: bytes | pa.Buffer) -> None:
-    """Write `path` whole, replacing what was there."""
-    _temporary(path, content).replace(path)
-
-
-def _temporary(path: Path, content: bytes | pa.Buffer) -> Path:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)
-        except BaseException:
-            Path(file.name).unlink()
-            raise
-    return Path(file.name)
-
-
-def _unwritable(path: Path, error: OSError) -> ResultsError:
-    return ResultsError(
-        f"the results folder {path} cannot be written ({error.strerror}); mend that and continue the run, or choose "
-        "another"
-    )
+    found = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+    return schema.upgrade(found, declared).cast(declared)  # the reader adds metadata of its own
 
 
 def _first_line(error: Exception) -> str:

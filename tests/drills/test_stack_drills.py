@@ -69,7 +69,7 @@ class Going:
         self.folder = RunFolder(locations.runs() / run_name)
         self.id = self.submit()
         wait_until(self._is_in_the_middle, 300)
-        self.finished = {path: path.read_bytes() for path in (self.folder.path / "trials").glob("*.parquet")}
+        self.finished = {path: path.read_bytes() for path in (Path(self.folder.location) / "trials").glob("*.parquet")}
 
     def submit(self) -> UUID:
         """Run benchmark/smoke under this run name."""
@@ -110,7 +110,7 @@ class Going:
             assert client._client.post("/variables/filter", json={}).json() == []
         temporary = locations.root() / "tmp"
         assert not [path for path in temporary.glob("stratbench-trial-*") if not is_abandoned(path)]
-        assert not [path for path in (self.folder.path / "trials").iterdir() if path.name.startswith(".")]
+        assert not [path for path in (Path(self.folder.location) / "trials").iterdir() if path.name.startswith(".")]
 
     def is_completed_by_the_same_command(self) -> None:
         """The same run name again trains what is missing and touches nothing else."""

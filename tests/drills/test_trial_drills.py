@@ -158,7 +158,7 @@ def test_clock_jumps_back(drill: Drill, say: Say, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
 def test_disk_is_full_while_a_result_is_written(drill: Drill, say: Say) -> None:
-    trials = drill.results.path / "trials"
+    trials = Path(drill.results.location) / "trials"
     mount = ["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", str(trials)]
     if subprocess.run(mount, check=False).returncode:
         pytest.skip("no disk can be mounted here")
@@ -174,7 +174,7 @@ def test_disk_is_full_while_a_result_is_written(drill: Drill, say: Say) -> None:
         drill.goes_on()
     finally:
         subprocess.run(["umount", str(trials)], check=True)
-    say(event="disk full", signal="", outcome=str(refused.value).replace(str(drill.results.path), "<run>"))
+    say(event="disk full", signal="", outcome=str(refused.value).replace(str(drill.results.location), "<run>"))
 
 
 def _free(folder: Path) -> int:
@@ -185,7 +185,7 @@ def _free(folder: Path) -> int:
 def test_results_file_is_damaged(drill: Drill, say: Say, caplog: pytest.LogCaptureFixture, damage: str) -> None:
     key = drill.trial(Role.MEASURED, ONE).key
     assert drill.measure(drill.trial(Role.MEASURED, ONE))["status"] == "valid"
-    file = drill.results.path / "trials" / f"{key}.parquet"
+    file = Path(drill.results.location) / "trials" / f"{key}.parquet"
     whole = file.read_bytes()
     if damage == "cut short":
         file.write_bytes(whole[: len(whole) // 2])

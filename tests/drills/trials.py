@@ -107,7 +107,7 @@ class Drill:
         """A trial that ended before anything happened; its file with its bytes."""
         trial = self.trial(Role.BASELINE)
         assert self.results.put(record_of(self.run, make_result(trial, 20.0)))
-        return {path: path.read_bytes() for path in (self.results.path / "trials").iterdir()}
+        return {path: path.read_bytes() for path in (Path(self.results.location) / "trials").iterdir()}
 
     def trial(self, role: Role = Role.MEASURED, strategy: Strategy = ONE, **changes: object) -> Trial:
         """One trial of the block."""
@@ -127,7 +127,7 @@ class Drill:
         """No process of a trial and no temporary file is left, and what was finished is as it was."""
         assert not ranks()
         assert not list(self.temporary.iterdir())
-        assert not [path for path in (self.results.path / "trials").iterdir() if path.name.startswith(".")]
+        assert not [path for path in (Path(self.results.location) / "trials").iterdir() if path.name.startswith(".")]
         assert {path: path.read_bytes() for path in self.finished} == self.finished
 
     def rows(self) -> dict[str, Row]:
@@ -139,6 +139,7 @@ class Drill:
         row = self.measure(self.trial(Role.REFERENCE))
         assert row["status"] == "valid", row
         tables = self.results.read()
-        text = write_report(analyze(self.run, tables), tables, self.results.path.parent / "report").read_text()
+        report = Path(self.results.location).parent / "report"
+        text = write_report(analyze(self.run, tables), tables, report).read_text()
         plain = text.replace("\\", "")
         assert not [word for word in words if word not in plain]

@@ -24,7 +24,8 @@ from tasks.results.environment import describe_environment
 from tasks.results.error import ResultsError
 from tasks.results.record import Record, build_record
 from tasks.results.run import End, Run, check_run_name
-from tasks.results.store import RunFolder, put_if_absent, read_tables, write_tables
+from tasks.results.storage import LocalStorage, open_storage
+from tasks.results.store import RunFolder, read_tables, write_tables
 from tasks.training.sampling import HostUsage
 from tests.examples import make_trial
 
@@ -104,13 +105,27 @@ def failure_of(trial: Trial) -> TrialFailure:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
-    folder = RunFolder(tmp_path / "runs" / "r")
-    folder.create(make_run())
-    return folder
+def local(tmp_path: Path) -> Path:
+    """A folder with a run."""
+    RunFolder(tmp_path / "runs" / "r").create(make_run())
+    return tmp_path / "runs" / "r"
 
 
-def test_record_has_every_declared_column_and_no_other(folder: RunFolder) -> None:
+@pytest.fixture
+def folder(place: Path | str) -> RunFolder:
+    """A run, in each kind of place."""
+    found = RunFolder(place)
+    found.create(make_run())
+    return found
+
+
+def record_name(folder: RunFolder) -> str:
+    """Of the only record there."""
+    (name,) = open_storage(folder.location).names("trials", "")
+    return name
+
+
+def test_record_has_every_declared_column_and_no_other() -> None:
     declared = {column.name for column in schema.TRIALS} | {"epochs", "steps", "gradients"}
     assert set(record_of(result_of(make_trial()))) <= declared
     assert set(record_of(failure_of(make_trial()))) <= declared
@@ -118,7 +133,7 @@ def test_record_has_every_declared_column_and_no_other(folder: RunFolder) -> Non
     assert required <= set(record_of(failure_of(make_trial())))
 
 
-def test_derived_metrics_by_hand(folder: RunFolder) -> None:
+def test_derived_metrics_by_hand() -> None:
     record = record_of(result_of(make_trial()))
     assert record["training_seconds"] == 4.0
     assert record["examples_per_second"] == 500.0
@@ -182,25 +197,25 @@ def test_tables_come_back_in_the_order_of_blocks_and_starts(folder: RunFolder) -
 def test_a_record_is_written_once(folder: RunFolder) -> None:
     trial = make_trial()
     assert folder.put(record_of(failure_of(trial)))
-    (file,) = (folder.path / "trials").iterdir()
-    before = file.read_bytes()
+    storage, name = open_storage(folder.location), record_name(folder)
+    before = storage.read(name)
     assert not folder.put(record_of(result_of(trial)))
-    assert file.read_bytes() == before
+    assert storage.read(name) == before
     assert folder.num_records() == {trial.key: 1}
 
 
 def test_failed_trial_that_was_run_again_has_both_records_and_counts_as_the_last(folder: RunFolder) -> None:
     trial = make_trial()
     folder.put(record_of(failure_of(trial)))
-    (first,) = (folder.path / "trials").iterdir()
-    before = first.read_bytes()
+    storage, first = open_storage(folder.location), record_name(folder)
+    before = storage.read(first)
     assert not folder.has(trial.key, 1)
     assert folder.has_failed(trial.key)
     assert folder.put(record_of(result_of(trial)), num_retries=1)
     assert not folder.has_failed(trial.key)
     assert not folder.put(record_of(failure_of(trial)), num_retries=1)
     assert folder.has(trial.key, 1)
-    assert first.read_bytes() == before
+    assert storage.read(first) == before
     assert folder.num_records() == {trial.key: 2}
     assert folder.read().trials.column("status").to_pylist() == ["valid"]
 
@@ -210,20 +225,32 @@ def test_damaged_record_is_named_and_left_out(
     folder: RunFolder, caplog: pytest.LogCaptureFixture, num_bytes: int
 ) -> None:
     folder.put(record_of(result_of(make_trial())))
-    (file,) = (folder.path / "trials").iterdir()
+    storage, name = open_storage(folder.location), record_name(folder)
     folder.put(record_of(result_of(make_trial(seed=2))))
-    file.write_bytes(file.read_bytes()[:num_bytes])
+    storage.replace(name, storage.read(name)[:num_bytes])
     assert folder.read().trials.column("trial_key").to_pylist() == [make_trial(seed=2).key]
     (said,) = caplog.messages
-    assert f"{file} cannot be read (" in said
+    assert f"{folder.location}/{name} cannot be read (" in said
     assert said.endswith("): left out; continue the run to measure it")
     assert "\n" not in said
 
 
-def test_flipped_bit_never_changes_a_value_in_silence(folder: RunFolder) -> None:
+def test_record_flipped_by_a_byte_in_the_store_is_named_and_left_out(
+    folder: RunFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder.put(record_of(result_of(make_trial())))
+    storage, name = open_storage(folder.location), record_name(folder)
+    whole = storage.read(name)
+    storage.replace(name, whole[:200] + bytes([whole[200] ^ 4]) + whole[201:])
+    assert not len(folder.read().trials)
+    assert f"{folder.location}/{name} cannot be read (" in caplog.text
+
+
+def test_flipped_bit_never_changes_a_value_in_silence(local: Path) -> None:
+    folder = RunFolder(local)
     folder.put(record_of(result_of(make_trial())))
     honest = folder.read().trials
-    (file,) = (folder.path / "trials").iterdir()
+    (file,) = (local / "trials").iterdir()
     whole = file.read_bytes()
     num_refused = 0
     for at in range(4, len(whole), 131):
@@ -236,19 +263,19 @@ def test_flipped_bit_never_changes_a_value_in_silence(folder: RunFolder) -> None
 
 def test_damaged_name_of_a_column_is_not_a_column_of_nulls(folder: RunFolder) -> None:
     folder.put(record_of(result_of(make_trial())))
-    (file,) = (folder.path / "trials").iterdir()
-    file.write_bytes(file.read_bytes().replace(b"test_accuracy", b"test_accuraay"))
+    storage, name = open_storage(folder.location), record_name(folder)
+    storage.replace(name, storage.read(name).replace(b"test_accuracy", b"test_accuraay"))
     assert not len(folder.read().trials)
 
 
-def test_run_that_is_being_measured_is_closed_to_others(folder: RunFolder) -> None:
+def test_run_that_is_being_measured_is_closed_to_others(local: Path) -> None:
     with (
-        folder.locked(),
+        RunFolder(local).locked(),
         pytest.raises(ResultsError, match="another process is measuring into"),
-        RunFolder(folder.path).locked(),
+        RunFolder(local).locked(),
     ):
         pass
-    with RunFolder(folder.path).locked():
+    with RunFolder(local).locked():
         pass
 
 
@@ -268,22 +295,48 @@ def test_end_of_a_run_is_written_into_its_description_and_the_trials_stay(folder
 
 
 def test_run_of_another_schema_version_is_refused_by_naming_both(folder: RunFolder) -> None:
-    description = folder.path / "run.json"
-    description.write_text(description.read_text().replace('"schema_version": 3', '"schema_version": 2'))
+    storage = open_storage(folder.location)
+    storage.replace("run.json", storage.read("run.json").replace(b'"schema_version": 4', b'"schema_version": 2'))
     with pytest.raises(ResultsError) as refused:
         folder.describe()
     assert str(refused.value) == (
-        f"{folder.path} has schema_version=2, this release reads {schema.VERSION}; measure it again, or read it with "
+        f"{folder.location} has schema_version=2, this release reads 3 and 4; measure it again, or read it with "
         "the release that wrote it"
     )
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"schema_version": 3}'])
-def test_damaged_description_is_named(folder: RunFolder, content: str) -> None:
-    (folder.path / "run.json").write_text(content)
+def test_run_of_the_version_before_is_read(folder: RunFolder) -> None:
+    storage = open_storage(folder.location)
+    storage.replace("run.json", storage.read("run.json").replace(b'"schema_version": 4', b'"schema_version": 3'))
+    assert folder.describe() == make_run()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"schema_version": 3}'])
+def test_damaged_description_is_named(local: Path, content: bytes) -> None:
+    (local / "run.json").write_bytes(content)
     with pytest.raises(ResultsError, match=r"run\.json cannot be read .*; measure the run again") as refused:
-        folder.describe()
+        RunFolder(local).describe()
     assert "\n" not in str(refused.value)
+
+
+def test_place_without_a_run_says_so(place: Path | str) -> None:
+    assert not RunFolder(place).exists()
+    with pytest.raises(ResultsError, match=r"holds no run \(run\.json is missing\)"):
+        RunFolder(place).describe()
+    assert not len(RunFolder(place).read().trials)
+    assert not RunFolder(place).has_failed("none")
+
+
+def test_local_files_have_the_names_that_other_programs_rely_on(local: Path) -> None:
+    folder, trial = RunFolder(local), make_trial()
+    for num_retries in (0, 1):
+        folder.put(record_of(failure_of(trial)), num_retries)
+    with folder.locked(), folder.log(trial.key) as log:
+        log.write("hello\n")
+        assert (local / "logs" / f"{trial.key}.log").read_text() == "hello\n", "each line at once"
+    assert sorted(str(path.relative_to(local)) for path in local.rglob("*") if path.is_file()) == [
+        ".lock", f"logs/{trial.key}.log", "run.json", f"trials/{trial.key}.1.parquet", f"trials/{trial.key}.parquet"
+    ]  # fmt: skip
 
 
 def test_unwritable_folder_is_refused_in_one_sentence(tmp_path: Path) -> None:
@@ -304,18 +357,18 @@ def test_report_tables_keep_types_docs_and_bytes(folder: RunFolder, tmp_path: Pa
     assert (tmp_path / "trials.parquet").read_bytes() == first
     found = pq.read_schema(tmp_path / "trials.parquet")
     assert found.field("training_seconds").metadata[b"unit"] == b"s"
-    assert found.metadata[b"stratbench_schema"] == b"3"
+    assert found.metadata[b"stratbench_schema"] == b"4"
 
 
-def _race(path: Path, who: int, wins: "multiprocessing.Queue[int]") -> None:
-    if put_if_absent(path, f"{who}".encode() * 1000):
+def _race(folder: Path, who: int, wins: "multiprocessing.Queue[int]") -> None:
+    if LocalStorage(folder).put_if_absent("one", f"{who}".encode() * 1000):
         wins.put(who)
 
 
-def test_of_many_writers_exactly_one_wins_and_nothing_is_left_behind(tmp_path: Path) -> None:
+def test_of_many_processes_exactly_one_wins_and_nothing_is_left_behind(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     wins: multiprocessing.Queue[int] = context.Queue()
-    racers = [context.Process(target=_race, args=(tmp_path / "one", who, wins)) for who in range(8)]
+    racers = [context.Process(target=_race, args=(tmp_path, who, wins)) for who in range(8)]
     for racer in racers:
         racer.start()
     for racer in racers:

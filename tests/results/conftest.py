@@ -1,0 +1,3 @@
+from tests.stores import place, s3
+
+__all__ = ["place", "s3"]
