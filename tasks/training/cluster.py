@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tasks.domain.device import Devices, DeviceType
 from tasks.domain.trial import Trial
+from tasks.training.part import Ranks
 
 LOOPBACK = "127.0.0.1"
 
@@ -23,20 +24,19 @@ class WorkerPlace:
     """Variables that the process needs beside its parent's."""
 
 
-def place_workers(trial: Trial, devices: Devices) -> tuple[WorkerPlace, ...]:
-    """A place for each worker on this machine; raises Refusal where it lacks the devices.
+def place_workers(trial: Trial, devices: Devices, ranks: Ranks) -> tuple[WorkerPlace, ...]:
+    """A place on this machine for each of these ranks; raises Refusal where it lacks the devices.
 
     A CPU slice is `cores_per_replica` distinct physical cores. The replicas of one process share its thread pool, so
     a mirrored trial is bound to the set of its slices.
     """
-    devices.check(trial.device, trial.num_replicas, trial.cores_per_replica or 1)
-    addresses = _free_addresses(trial.num_workers) if trial.num_workers > 1 else ()
-    return tuple(_place(trial, devices, rank, addresses) for rank in range(trial.num_workers))
+    devices.check(trial.device, trial.replicas_per_worker * len(ranks.numbers), trial.cores_per_replica or 1)
+    return tuple(_place(trial, devices, rank, ranks) for rank in ranks.numbers)
 
 
-def _place(trial: Trial, devices: Devices, rank: int, addresses: tuple[str, ...]) -> WorkerPlace:
+def _place(trial: Trial, devices: Devices, rank: int, ranks: Ranks) -> WorkerPlace:
     cpus: tuple[int, ...] = ()
-    first = rank * trial.replicas_per_worker
+    first = (rank - ranks.numbers[0]) * trial.replicas_per_worker
     if trial.device is DeviceType.GPU:
         ids = visible_gpu_ids(len(devices.gpus))[first : first + trial.replicas_per_worker]
         environment = {"CUDA_VISIBLE_DEVICES": ",".join(ids)}
@@ -45,9 +45,9 @@ def _place(trial: Trial, devices: Devices, rank: int, addresses: tuple[str, ...]
         if hasattr(os, "sched_setaffinity"):
             cpus = devices.cores[first * width : (first + trial.replicas_per_worker) * width]
         environment = {"CUDA_VISIBLE_DEVICES": ""}
-    if addresses:
+    if ranks.addresses:
         environment["TF_CONFIG"] = json.dumps(
-            {"cluster": {"worker": list(addresses)}, "task": {"type": "worker", "index": rank}}
+            {"cluster": {"worker": list(ranks.addresses)}, "task": {"type": "worker", "index": rank}}
         )
     return WorkerPlace(rank=rank, cpus=cpus, environment=environment)
 
@@ -60,10 +60,10 @@ def visible_gpu_ids(num_gpus: int) -> tuple[str, ...]:
     return tuple(name.strip() for name in visible.split(",") if name.strip())
 
 
-def _free_addresses(count: int) -> tuple[str, ...]:
-    """Loopback addresses whose ports were free a moment ago, all different."""
+def free_addresses(host: str, count: int) -> tuple[str, ...]:
+    """`host:port` of ports of this machine that were free a moment ago, all different."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
-            one.bind((LOOPBACK, 0))
-        return tuple(f"{LOOPBACK}:{one.getsockname()[1]}" for one in sockets)
+            one.bind((host, 0))
+        return tuple(f"{host}:{one.getsockname()[1]}" for one in sockets)

@@ -4,20 +4,26 @@ import dataclasses
 import platform
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from tasks.domain.dataset import PreparedDataset
 from tasks.domain.outcome import FailureReason, TrialFailure, TrialResult
 from tasks.domain.trial import Role, Trial
-from tasks.results.environment import describe_environment, find_devices
+from tasks.results.environment import Environment, describe_environment, find_devices
 from tasks.results.record import Record, build_record
 from tasks.results.store import RunFolder
+from tasks.training.cluster import LOOPBACK, free_addresses
 from tasks.training.contamination import Taint, find_taint
-from tasks.training.launcher import run_trial
-from tasks.training.sampling import HostUsage
+from tasks.training.launcher import OnLine, lost_part, run_ranks
+from tasks.training.merging import merge_parts
+from tasks.training.part import Part, Ranks
+
+Train = Callable[[OnLine], Sequence[Part]]
+"""One attempt at a trial: the parts of its machines, the chief's first."""
 
 
 def measure_trial(
@@ -30,41 +36,44 @@ def measure_trial(
     submitted_at: datetime | None = None,
     num_retries: int = 0,
     stop: threading.Event | None = None,
-    on_line: Callable[[str], None] = lambda line: None,
+    on_line: OnLine = lambda line: None,
+    train: Train | None = None,
 ) -> Record:
-    """Train `trial` on this machine and write its record, whatever came of it; returns the record.
+    """Train `trial` and write its record, whatever came of it; returns the record.
 
     A training that others tainted is thrown away and made once more; the second one is invalid if it is tainted, too.
-    `interpreter` runs it. The processes' output goes line by line to `on_line` and to the run's logs. Raises
-    TrialStopped, without a record, once `stop` is set.
+    `interpreter` runs it on this machine, or `train` does on several. The processes' output goes line by line to
+    `on_line` and to the run's logs. Raises TrialStopped, without a record, once `stop` is set.
     """
+    train = train or partial(_train_here, trial, data, interpreter, stop)
     started_at = datetime.now(UTC)
-    with (folder.logs / f"{trial.key}.log").open("a", buffering=1) as log:
+    with folder.log(trial.key) as log:
 
         def keep(line: str) -> None:
             log.write(line + "\n")
             on_line(line)
 
-        first = attempt = _attempt(trial, data, interpreter, keep, stop)
+        first = last = _attempt(trial, train, keep)
         if first.taint:
             keep(f"tainted, measured again: {first.taint.message}")
-            attempt = _attempt(trial, data, interpreter, keep, stop)
-    outcome = attempt.outcome
-    if attempt.taint and isinstance(outcome, TrialResult):
-        outcome = dataclasses.replace(outcome, invalid_reason=attempt.taint.reason, message=attempt.taint.message)
+            last = _attempt(trial, train, keep)
+    chief = last.parts[0]
     record = build_record(
-        outcome,
+        last.judged,
         run_name=run_name,
         environment=describe_environment(),
         python_version=platform.python_version(),
         started_at=started_at,
         queue_seconds=_queue_seconds(submitted_at, started_at),
-        num_attempts=1 if attempt is first else 2,
+        hostnames=[part.hostname for part in last.parts],
+        num_retries=num_retries,
+        num_attempts=1 if last is first else 2,
         first_taint=first.taint.message if first.taint else None,
-        usage=dataclasses.asdict(attempt.usage) if attempt.usage else None,
+        usage=dataclasses.asdict(chief.usage) if chief.usage else None,
     )
     if not folder.put(record, num_retries) and folder.has_failed(trial.key):
-        folder.put(record, folder.num_records()[trial.key])  # it was given up for lost too early
+        num_retries = folder.num_records()[trial.key]  # it was given up for lost too early
+        folder.put(record | {"num_retries": num_retries}, num_retries)
     return record
 
 
@@ -76,55 +85,93 @@ def _queue_seconds(submitted_at: datetime | None, started_at: datetime) -> float
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
+    parts: Sequence[Part]
     outcome: TrialResult | TrialFailure
-    usage: HostUsage | None
-    """None where no process started."""
+    taint: Taint | None
+    """What others did to it; None for nothing, and for a discarded or broken training, which is not repeated."""
 
     @property
-    def taint(self) -> Taint | None:
-        """What others did to it; None for nothing, and for a discarded or broken training, which is not repeated."""
-        if not self.usage or not isinstance(self.outcome, TrialResult) or self.outcome.invalid_reason:
-            return None
-        return None if self.outcome.trial.role is Role.DISCARDED else find_taint(self.usage)
+    def judged(self) -> TrialResult | TrialFailure:
+        """The outcome, invalid where it is tainted."""
+        if self.taint is None or isinstance(self.outcome, TrialFailure):
+            return self.outcome
+        return dataclasses.replace(self.outcome, invalid_reason=self.taint.reason, message=self.taint.message)
+
+
+def _attempt(trial: Trial, train: Train, on_line: OnLine) -> _Attempt:
+    parts = train(on_line)
+    outcome = merge_parts(trial, parts)
+    is_broken = isinstance(outcome, TrialFailure) or outcome.invalid_reason is not None
+    taint = None if is_broken or trial.role is Role.DISCARDED else _find_taint(parts)
+    return _Attempt(parts, outcome, taint)
+
+
+def _find_taint(parts: Sequence[Part]) -> Taint | None:
+    """The first taint of any machine; of several, its name is said."""
+    for part in parts:
+        if part.usage and (taint := find_taint(part.usage)):
+            return taint if len(parts) == 1 else Taint(taint.reason, f"{part.hostname}: {taint.message}")
+    return None
+
+
+def _train_here(
+    trial: Trial, data: PreparedDataset, interpreter: str, stop: threading.Event | None, on_line: OnLine
+) -> Sequence[Part]:
+    """All ranks on this machine."""
+    addresses = free_addresses(LOOPBACK, trial.num_workers) if trial.num_workers > 1 else ()
+    ranks = Ranks(numbers=range(trial.num_workers), addresses=addresses)
+    return [train_part(trial, ranks, data, interpreter=interpreter, stop=stop, on_line=on_line)]
+
+
+def train_part(
+    trial: Trial,
+    ranks: Ranks,
+    data: PreparedDataset,
+    *,
+    interpreter: str = sys.executable,
+    stop: threading.Event | None = None,
+    on_line: OnLine = lambda line: None,
+) -> Part:
+    """As `run_ranks`, on this machine's devices; a part that is lost where the data are not the ones of the plan."""
+    if data.digest != trial.dataset_digest:
+        message = f"{data.source} has digest {data.digest[:12]} here, the plan has {trial.dataset_digest[:12]}"
+        return lost_part(FailureReason.DATA_MISMATCH, message)
+    directory = Path(data.directory)
+    return run_ranks(
+        trial,
+        ranks,
+        devices=find_devices(),
+        data_directory=directory,
+        interpreter=interpreter,
+        stop=stop,
+        on_line=on_line,
+    )
 
 
 def record_loss(
-    trial: Trial, *, run_name: str, folder: RunFolder, message: str, reason: FailureReason, num_retries: int = 0
+    trial: Trial,
+    *,
+    run_name: str,
+    folder: RunFolder,
+    message: str,
+    reason: FailureReason,
+    environment: Environment | None = None,
+    hostnames: Sequence[str] | None = None,
+    num_retries: int = 0,
 ) -> Record:
-    """Write the record of a trial that left none itself; an existing one stays as it is."""
+    """Write the record of a trial that left none itself; an existing one stays as it is.
+
+    `environment` is that of the machine that should have trained (None: this one), `hostnames` those of all its ranks.
+    """
     record = build_record(
         TrialFailure(trial=trial, reason=reason, message=message, phase=None, wall_seconds=0.0),
         run_name=run_name,
-        environment=describe_environment(),
+        environment=environment or describe_environment(),
         python_version=platform.python_version(),
         started_at=datetime.now(UTC),
         queue_seconds=None,
+        hostnames=hostnames,
+        num_retries=num_retries,
     )
     folder.put(record, num_retries)
     return record
-
-
-def _attempt(
-    trial: Trial,
-    data: PreparedDataset,
-    interpreter: str,
-    on_line: Callable[[str], None],
-    stop: threading.Event | None,
-) -> _Attempt:
-    if data.digest != trial.dataset_digest:
-        message = f"{data.source} has digest {data.digest[:12]} here, the plan has {trial.dataset_digest[:12]}"
-        reason = FailureReason.DATA_MISMATCH
-        return _Attempt(
-            TrialFailure(trial=trial, reason=reason, message=message, phase=None, wall_seconds=0.0), usage=None
-        )
-    usages: list[HostUsage] = []
-    outcome = run_trial(
-        trial,
-        devices=find_devices(),
-        data_directory=Path(data.directory),
-        interpreter=interpreter,
-        on_line=on_line,
-        on_usage=usages.append,
-        stop=stop,
-    )
-    return _Attempt(outcome, usages[0] if usages else None)

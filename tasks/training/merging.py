@@ -1,15 +1,62 @@
-"""From the workers' outcomes to one trial's result."""
+"""From the workers' outcomes to what came of one trial."""
 
 from collections.abc import Iterable, Sequence
 
 from tasks.domain.model import BANDS, Band
-from tasks.domain.outcome import Epoch, InvalidReason, Phase, StepWindow, TrialResult
+from tasks.domain.outcome import (
+    Epoch,
+    FailureReason,
+    InvalidReason,
+    Phase,
+    StepWindow,
+    TrialFailure,
+    TrialResult,
+)
 from tasks.domain.trial import Trial
 from tasks.training.order import example_order, order_checksum
+from tasks.training.part import Loss, Part
 from tasks.training.request import WorkerOutcome
 
 MAX_GAP = 0.01
 """Share of the wall time that may belong to no phase."""
+
+
+CAUSES = (
+    FailureReason.HOST_LOST,
+    FailureReason.RUN_LOST,
+    FailureReason.DATA_MISMATCH,
+    FailureReason.DEVICES_MISSING,
+    FailureReason.WORKER_STOPPED,
+    FailureReason.WORKER_KILLED,
+    FailureReason.WORKER_ERROR,
+    FailureReason.TIMEOUT,
+    FailureReason.CANCELLED,
+)
+"""Ways in which the ranks of a machine are lost: where several were, an earlier one of these caused the later ones."""
+
+
+def merge_parts(trial: Trial, parts: Sequence[Part]) -> TrialResult | TrialFailure:
+    """What came of the trial whose ranks ran on one or several machines, the chief's (rank 0) first."""
+    chief = parts[0]
+    lost = [(part.loss, part.hostname) for part in parts if part.loss]
+    if not lost:
+        outcomes = [outcome for part in parts for outcome in part.outcomes]
+        return merge_outcomes(trial, outcomes, chief.wall_seconds, chief.ended_at)
+    loss, hostname = min(lost, key=lambda each: _blame(each[0]))
+    return TrialFailure(
+        trial=trial,
+        reason=loss.reason,
+        message=loss.message if len(parts) == 1 else f"{hostname}: {loss.message}",
+        phase=loss.phase,
+        wall_seconds=chief.wall_seconds,
+    )
+
+
+def _blame(loss: Loss) -> tuple[float, ...]:
+    """The least is to blame: by its cause; of ranks that did not end the furthest behind; of others the first one."""
+    if loss.reason in (FailureReason.TIMEOUT, FailureReason.CANCELLED) and loss.phase:
+        return CAUSES.index(loss.reason), list(Phase).index(Phase(loss.phase))
+    return CAUSES.index(loss.reason), loss.lost_at
 
 
 def merge_outcomes(

@@ -35,7 +35,8 @@ def main(path: str) -> None:
         time.sleep(600)
     if mine == "stopped":
         os.kill(os.getpid(), signal.SIGSTOP)
-    if mine == "killed":
+    if mine in ("killed", "killed late"):
+        time.sleep(1.0 if mine == "killed late" else 0.0)
         os.kill(os.getpid(), signal.SIGKILL)
     if mine in ("error", "slow error", "follow"):
         time.sleep(1.0 if mine == "follow" else 0.0)
@@ -87,6 +88,8 @@ def main(path: str) -> None:
         versions={"python": "3", "tensorflow": "2", "keras": "3", "numpy": "2"},
     )
     protocol.write_document(outcome, protocol.outcome_path(directory, request.rank))
+    if mine == "late error":
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from tasks.domain.device import Devices
 from tasks.domain.outcome import FailureReason, InvalidReason, TrialFailure, TrialResult
 from tasks.domain.strategy import Strategy
 from tasks.domain.trial import Trial
-from tasks.training.launcher import TrialStopped, run_trial
+from tasks.training.launcher import TrialStopped, run_ranks, run_trial
+from tasks.training.part import Part, Ranks
 from tasks.training.sampling import HostUsage
 from tests.examples import make_trial, needs_two_cores
 
@@ -152,6 +153,15 @@ def test_the_first_lost_rank_is_named_although_another_ended_before_it(
 
 
 @needs_two_cores
+def test_killed_rank_is_named_although_the_others_error_was_noticed_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_WORKER", "error,killed late")
+    failure = fail(make_trial(**TWO_WORKERS), tmp_path)
+    assert failure.message == "rank 1 was ended by SIGKILL in phase training"
+
+
+@needs_two_cores
 @pytest.mark.parametrize("behaviour", ["follow,stopped", "stopped,follow", "hang,stopped"])
 def test_stopped_rank_is_named_whether_the_other_gives_up_or_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str
@@ -230,3 +240,42 @@ def test_parent_keeps_its_own_cores(tmp_path: Path) -> None:
     before = os.sched_getaffinity(0)
     launch(one(), tmp_path)
     assert os.sched_getaffinity(0) == before
+
+
+TWO_HOSTS = make_trial(**TWO_WORKERS, num_hosts=2)
+
+
+def run_part(place: int, tmp_path: Path, stop: threading.Event | None = None) -> Part:
+    return run_ranks(
+        TWO_HOSTS,
+        Ranks(numbers=range(place, place + 1), addresses=("127.0.0.1:1", "127.0.0.1:2")),
+        devices=CORES,
+        data_directory=tmp_path,
+        stop=stop,
+        module="tests.training.fake_worker",
+    )
+
+
+def test_each_machine_runs_its_own_ranks_and_waits_for_no_other(tmp_path: Path) -> None:
+    parts = [run_part(place, tmp_path) for place in range(2)]
+    assert [(part.loss, [outcome.rank for outcome in part.outcomes]) for part in parts] == [(None, [0]), (None, [1])]
+
+
+def test_part_that_is_stopped_tells_which_rank_was_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chief's machine stops the others where they come to no end: what they know must reach it."""
+    monkeypatch.setenv("FAKE_WORKER", ",stopped")
+    stop = threading.Event()
+    threading.Timer(1.0, stop.set).start()
+    with pytest.raises(TrialStopped) as stopped:
+        run_part(1, tmp_path, stop)
+    part = stopped.value.part
+    assert part
+    assert part.loss
+    assert part.loss.reason is FailureReason.WORKER_STOPPED
+    assert part.loss.message == "rank 1 was stopped in phase training"
+
+
+def test_rank_that_is_done_may_see_another_machine_leave_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_WORKER", ",late error")
+    part = run_part(1, tmp_path)
+    assert (part.loss, len(part.outcomes)) == (None, 1)

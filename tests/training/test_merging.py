@@ -2,11 +2,21 @@ import dataclasses
 
 import pytest
 
-from tasks.domain.outcome import Epoch, GradientProbe, InvalidReason, Phase, StepWindow, TrialResult
+from tasks.domain.outcome import (
+    Epoch,
+    FailureReason,
+    GradientProbe,
+    InvalidReason,
+    Phase,
+    StepWindow,
+    TrialFailure,
+    TrialResult,
+)
 from tasks.domain.strategy import Strategy
 from tasks.domain.trial import Trial
-from tasks.training.merging import find_band, merge_outcomes
+from tasks.training.merging import CAUSES, find_band, merge_outcomes, merge_parts
 from tasks.training.order import example_order, order_checksum
+from tasks.training.part import Loss, Part
 from tasks.training.request import WorkerOutcome
 from tests.examples import make_trial
 
@@ -176,3 +186,44 @@ def test_each_fault_is_invalid_under_its_own_name(
     assert result.invalid_reason is reason
     assert result.message is not None
     assert words in result.message
+
+
+def part(hostname: str, *outcomes: WorkerOutcome, loss: Loss | None = None) -> Part:
+    return Part(hostname=hostname, outcomes=outcomes, loss=loss, wall_seconds=5.8, ended_at=100.5, usage=None)
+
+
+def lost(reason: FailureReason, phase: str | None = "training", at: float = 0.0) -> Loss:
+    return Loss(reason=reason, message=f"rank x was lost by {reason}", phase=phase, lost_at=at)
+
+
+def test_parts_of_two_machines_make_one_trial_on_the_chiefs_clock() -> None:
+    slower = dataclasses.replace(part("h2", outcome(1)), wall_seconds=99.0)
+    result = merge_parts(TRIAL, [part("h1", outcome(0)), slower])
+    assert isinstance(result, TrialResult), result
+    assert (result, result.wall_seconds) == (merged(outcome(0), outcome(1)), 5.8)
+
+
+@pytest.mark.parametrize(
+    ("losses", "blamed"),
+    [
+        ([lost(FailureReason.WORKER_ERROR), lost(FailureReason.WORKER_KILLED, at=9.0)], 1),
+        ([lost(FailureReason.WORKER_ERROR), lost(FailureReason.HOST_LOST, phase=None, at=60.0)], 1),
+        ([lost(FailureReason.WORKER_ERROR, at=2.0), lost(FailureReason.WORKER_ERROR, at=1.0)], 1),
+        ([lost(FailureReason.WORKER_ERROR, at=1.0), lost(FailureReason.WORKER_ERROR, at=2.0)], 0),
+        ([lost(FailureReason.TIMEOUT), lost(FailureReason.TIMEOUT, "process_start", at=1.0)], 1),
+        ([lost(FailureReason.CANCELLED), lost(FailureReason.WORKER_STOPPED, at=50.0)], 1),
+        ([None, lost(FailureReason.WORKER_ERROR)], 1),
+    ],
+    ids=["killed", "no word", "earlier error", "own error", "furthest behind", "stopped", "only one"],
+)
+def test_of_several_machines_the_one_that_was_lost_first_is_named(losses: list[Loss | None], blamed: int) -> None:
+    parts = [part(f"h{place + 1}", outcome(place), loss=loss) for place, loss in enumerate(losses)]
+    failure, loss = merge_parts(TRIAL, parts), losses[blamed]
+    assert isinstance(failure, TrialFailure), failure
+    assert loss
+    assert (failure.reason, failure.phase) == (loss.reason, loss.phase)
+    assert failure.message == f"h{blamed + 1}: {loss.message}"
+
+
+def test_every_failure_has_its_place_among_the_causes() -> None:
+    assert set(CAUSES) == set(FailureReason)

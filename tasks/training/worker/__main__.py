@@ -56,7 +56,8 @@ def main(path: str) -> int:
         protocol.write_document(found, protocol.error_path(directory, request.rank))
         return 1
     protocol.write_document(outcome, protocol.outcome_path(directory, request.rank))
-    return leave(directory, request.trial.num_workers)
+    first = request.rank - request.rank % request.trial.workers_per_host
+    return leave(directory, range(first, first + request.trial.workers_per_host))
 
 
 def import_training() -> ModuleType:
@@ -75,12 +76,13 @@ def take_place(request: str, cpus: list[int], environment: dict[str, str]) -> st
     return request
 
 
-def leave(directory: Path, num_workers: int) -> NoReturn:
-    """End this process at once, as soon as every worker has written its outcome: tearing TensorFlow down takes 1 s.
+def leave(directory: Path, ranks: range) -> NoReturn:
+    """End this process at once when every worker here has written its outcome: tearing TensorFlow down takes 1 s.
 
-    Nobody leaves a cluster in which another still works; one that never writes is left to the parent's deadline.
+    Nobody leaves a cluster in which another still works; one that never writes is left to the parent's deadline. On
+    another machine, the last reduction is the last that anybody needs of the others.
     """
-    while not all(protocol.outcome_path(directory, rank).exists() for rank in range(num_workers)):
+    while not all(protocol.outcome_path(directory, rank).exists() for rank in ranks):
         time.sleep(LEAVING_POLL_SECONDS)
     sys.stdout.flush()
     sys.stderr.flush()

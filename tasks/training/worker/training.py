@@ -76,6 +76,8 @@ def run_worker(
         say(message)
 
     ledger.enter(Phase.TEARDOWN)
+    weights = engine.local_weights()
+    digests = tuple(hashlib.sha256(replica.tobytes()).hexdigest() for replica in weights)
     reduction_seconds = None if reason or trial.num_replicas == 1 else time_reduction(engine.reduce)
     return WorkerOutcome(
         rank=request.rank,
@@ -88,9 +90,9 @@ def run_worker(
         phase_seconds=ledger.seconds,
         finished_at=ledger.enter(Phase.TEARDOWN),
         is_pinned=is_pinned,
-        num_parameters=engine.local_weights()[0].size,
+        num_parameters=weights[0].size,
         order_checksum=checksum,
-        weights_digests=tuple(hashlib.sha256(weights.tobytes()).hexdigest() for weights in engine.local_weights()),
+        weights_digests=digests,
         max_resident_bytes=_max_resident_bytes(),
         peak_device_memory_bytes=peak_device_memory_bytes(trial),
         reduction_seconds=reduction_seconds,
