@@ -67,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if run_name is None:
         run_name = f"{arguments.command}-{datetime.now():%Y%m%d-%H%M%S}"
     if arguments.output is None:
-        places = Places(locations.runs() / run_name, locations.reports() / run_name, locations.data_cache())
+        places = Places(locations.run(run_name), locations.reports() / run_name, locations.data_cache())
     else:
         output = arguments.output.absolute()
         if output.is_dir() and any(output.iterdir()) and not (output / "run").exists():
@@ -94,21 +94,21 @@ def _compare(arguments: argparse.Namespace) -> int:
     from tasks.reporting.sessions import describe_sessions
 
     a, b = (analyze(*_read(folder)[:2]) for folder in (arguments.a, arguments.b))
-    print(describe_sessions(compare_sessions(a, b), str(arguments.a), str(arguments.b)), end="")
+    print(describe_sessions(compare_sessions(a, b), arguments.a, arguments.b), end="")
     return ExitCode.OK
 
 
-def _read(given: Path) -> tuple["Run", "Tables", Path]:
-    """A run, from its folder or from a report's, and the folder of its report."""
+def _read(given: str) -> tuple["Run", "Tables", Path]:
+    """A run, from its folder or URL or from a report's folder, and the folder of its report."""
     from tasks.reporting.report import read_report
     from tasks.results.store import RunFolder
 
-    if (folder := RunFolder(given)).exists():
-        run = folder.describe()
-        return run, folder.read(), locations.reports() / run.run_name
-    if (inside := RunFolder(given / "run")).exists():
-        return inside.describe(), inside.read(), given
-    return *read_report(given), given
+    if "://" in given or RunFolder(given).exists():
+        run = RunFolder(given).describe()
+        return run, RunFolder(given).read(), locations.reports() / run.run_name
+    if (inside := RunFolder(Path(given) / "run")).exists():
+        return inside.describe(), inside.read(), Path(given)
+    return *read_report(Path(given)), Path(given)
 
 
 def _selfcheck(arguments: argparse.Namespace) -> int:
@@ -134,6 +134,21 @@ def _up(arguments: argparse.Namespace) -> int:
 
     up(ports=arguments.ports, pools=Pools(benchmark=arguments.pool, trial=arguments.gpu_pool))
     return ExitCode.OK
+
+
+def _worker(arguments: argparse.Namespace) -> int:
+    from flows import hosts
+    from flows.stack.supervisor import serve
+
+    for name, value in ((hosts.NAME, arguments.host), (hosts.ADDRESS, arguments.address)):
+        if value is not None:
+            os.environ[name] = value
+    try:
+        serve(arguments.gpu_pool)
+    except KeyboardInterrupt as interrupt:
+        if "SIGTERM" in interrupt.args:
+            return ExitCode.OK
+        raise
 
 
 def _status(_: argparse.Namespace) -> int:
@@ -186,18 +201,25 @@ def _parser() -> argparse.ArgumentParser:
     selfcheck.add_argument("--json", action="store_true", help="print the figures as JSON")
     selfcheck.set_defaults(handler=_selfcheck)
     report = commands.add_parser("report", help="rebuild a report from its results")
-    report.add_argument("folder", type=Path, help="a folder under runs/, or a report folder with its Parquet files")
+    report.add_argument("folder", help="a run's folder or URL, or a report folder with its Parquet files")
     report.add_argument("--output", type=Path, help="folder of the report (default: reports/<run name>)")
     report.set_defaults(handler=_report)
     compare = commands.add_parser("compare", help="describe two runs beside each other, without a verdict")
-    compare.add_argument("a", type=Path, metavar="A", help="a folder under runs/, or a report folder")
-    compare.add_argument("b", type=Path, metavar="B", help="the same")
+    compare.add_argument("a", metavar="A", help="a run's folder or URL, or a report folder")
+    compare.add_argument("b", metavar="B", help="the same")
     compare.set_defaults(handler=_compare)
     up = commands.add_parser("up", help="start the local stack: Prefect server, pools, workers, deployments")
     up.add_argument("--ports", default="4200-4299", help="ports that the server may take (default: %(default)s)")
     up.add_argument("--pool", default=BENCHMARK_POOL, help="work pool of the benchmark (default: %(default)s)")
     up.add_argument("--gpu-pool", default=TRIAL_POOL, help="work pool of the trials (default: %(default)s)")
     up.set_defaults(handler=_up)
+    worker = commands.add_parser("worker", help="let this host train for a server elsewhere, until a signal ends it")
+    worker.add_argument("--gpu-pool", default=TRIAL_POOL, help="work pool of the trials (default: %(default)s)")
+    worker.add_argument("--host", help="name of this host (default: STRATBENCH_HOST, or what the machine is called)")
+    worker.add_argument(
+        "--address", help="under which other hosts reach it (default: STRATBENCH_ADDRESS, or its route)"
+    )
+    worker.set_defaults(handler=_worker)
     commands.add_parser("status", help="show the local stack").set_defaults(handler=_status)
     doctor = commands.add_parser("doctor", help="check the stack and this machine; name what is wrong and its mending")
     doctor.set_defaults(handler=_doctor)

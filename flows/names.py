@@ -9,7 +9,7 @@ BENCHMARK_POOL = "stratbench"
 """Work pool of the flow `benchmark`: it holds no device."""
 
 TRIAL_POOL = "gpu"
-"""Work pool of the flow `trial`: one run at a time."""
+"""Work pool of the flows `trial` and `rank`: each host takes its own runs from queues of its own."""
 
 SWEEP_LIMIT = "stratbench-sweep"
 """Global concurrency limit that one run of `benchmark` holds for its whole life."""

@@ -15,7 +15,7 @@ from flows.names import BENCHMARK_POOL, TAG, TRIAL_POOL
 
 CONTENT: dict[str, Any] = yaml.safe_load((Path(__file__).parents[1] / "prefect.yaml").read_text())
 DEPLOYMENTS: list[dict[str, Any]] = CONTENT["deployments"]
-IDS = [each["name"] for each in DEPLOYMENTS]
+IDS = [f"{each['entrypoint'].rpartition('.')[2]}/{each['name']}" for each in DEPLOYMENTS]
 for_each_deployment = pytest.mark.parametrize("declared", DEPLOYMENTS, ids=IDS)
 
 
@@ -27,7 +27,8 @@ def flow_of(declared: dict[str, Any]) -> Flow[..., Any]:
 
 
 def test_deployments_are_those_that_the_documentation_names() -> None:
-    assert IDS == ["full", "smoke", "headline", "loops", "nightly", "gpu"]
+    benchmarks = ("full", "smoke", "headline", "loops", "nightly")
+    assert [*(f"benchmark/{name}" for name in benchmarks), "trial/gpu", "rank/gpu"] == IDS
 
 
 def test_no_path_is_stored_with_a_deployment() -> None:
@@ -43,10 +44,8 @@ def test_entrypoint_is_a_flow_of_the_name_that_the_stack_assumes(declared: dict[
 
 @for_each_deployment
 def test_parameters_are_in_the_flows_signature(declared: dict[str, Any]) -> None:
-    partial = {"trial"} if declared["name"] == "gpu" else set()
     signature = inspect.signature(flow_of(declared).fn)
-    given = declared.get("parameters", {}).keys()
-    assert given <= signature.parameters.keys() - partial
+    assert declared.get("parameters", {}).keys() <= signature.parameters.keys() - {"trial"}
     for schedule in declared.get("schedules", ()):
         assert schedule.get("parameters", {}).keys() <= signature.parameters.keys()
 

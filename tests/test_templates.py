@@ -22,8 +22,8 @@ RUN = FlowRun(name="full-1: mirrored, batch 64, block 1", flow_id=UUID(int=1), i
 COMMAND = "python -m flows.engine 1"
 """What the deployment says."""
 NEEDED: dict[str, dict[str, Any]] = {
-    "docker": {"machine": "a100-1", "volumes": ["/srv/stratbench:/home/bench"]},
-    "kubernetes": {"machine": "a100-1", "node": "worker-7", "results_claim": "stratbench"},
+    "docker": {"machine": "a100-1"},
+    "kubernetes": {"machine": "a100-1", "node": "worker-7"},
 }
 """Each type of pool with the variables that have no default."""
 each_type = pytest.mark.parametrize("kind", NEEDED)
@@ -105,8 +105,9 @@ def test_page_lists_every_variable_with_its_default(kind: str) -> None:
     listed = {name: cells[column] for cells in rows if cells[column] for name in cells[1].split("`, `")}
     assert listed.keys() == variables["properties"].keys()
     for name, schema in variables["properties"].items():
-        expected = "required" if name in variables["required"] else str(schema.get("default") or listed[name])
-        assert listed[name] == expected.replace("True", "true")
+        default = schema.get("default") or listed[name]
+        default = default if isinstance(default, str) else json.dumps(default)
+        assert listed[name] == ("required" if name in variables["required"] else default)
 
 
 def test_docker_gives_a_trial_gpus_and_shared_memory_and_restarts_nothing() -> None:
@@ -133,6 +134,13 @@ def test_docker_takes_what_is_given() -> None:
     assert (found.volumes, found.network_mode) == (["/srv:/home/bench"], "host")
 
 
+@each_type
+def test_results_and_address_reach_the_trial_only_where_they_are_given(kind: str) -> None:
+    assert not {"STRATBENCH_RESULTS_URL", "STRATBENCH_ADDRESS"} & render(kind).env.keys()
+    env = render(kind, results_url="s3://bench/runs", address="10.0.0.2").env
+    assert (env["STRATBENCH_RESULTS_URL"], env["STRATBENCH_ADDRESS"]) == ("s3://bench/runs", "10.0.0.2")
+
+
 def test_kubernetes_gives_a_trial_gpus_and_shared_memory_and_starts_it_once() -> None:
     job, found = render("kubernetes").job_manifest["spec"], pod()
     assert (job["backoffLimit"], job["ttlSecondsAfterFinished"]) == (0, 300)
@@ -147,13 +155,16 @@ def test_kubernetes_gives_a_trial_gpus_and_shared_memory_and_starts_it_once() ->
         {"name": volume["name"], "mountPath": "/dev/shm"},
         {"name": root["name"], "mountPath": "/home/bench"},
     ]
-    assert root["persistentVolumeClaim"] == {"claimName": "stratbench"}
+    assert root == {"name": "root", "emptyDir": {}}
     assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "2Gi"}
 
 
 def test_kubernetes_takes_what_is_given() -> None:
-    found = pod(gpu_count=4, shm_size="8Gi", service_account_name="bench", image="other:1", image_pull_policy="Always")
+    claim = {"name": "root", "persistentVolumeClaim": {"claimName": "stratbench"}}
+    given = {"image": "other:1", "image_pull_policy": "Always", "root_volume": claim}
+    found = pod(gpu_count=4, shm_size="8Gi", service_account_name="bench", **given)
     (container,) = found["containers"]
+    assert found["volumes"][1] == claim
     assert container["resources"] == {"limits": {"nvidia.com/gpu": 4}}
     assert found["volumes"][0]["emptyDir"]["sizeLimit"] == "8Gi"
     assert found["serviceAccountName"] == "bench"

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import platform
 import shlex
 import shutil
 import tempfile
@@ -25,10 +24,11 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound, PrefectException
 
-from flows import locations
-from flows.names import SWEEP_LIMIT, TAG, machine_limit
-from flows.stack import automations, deployments, processes, server, state
-from flows.stack.pools import Pools, ensure_limits, specs
+from flows import hosts, locations
+from flows.hosts import rank_queue
+from flows.names import TAG
+from flows.stack import automations, deployments, processes, queues, server, state
+from flows.stack.pools import Pools, ensure_limits, limits
 from flows.stack.runs import GOING_ON
 from flows.stack.state import State
 from flows.stack.status import worker_fault
@@ -95,7 +95,7 @@ def _check_server(client: SyncPrefectClient, _: State) -> Faults:
 
 
 def _check_pools(client: SyncPrefectClient, found: State) -> Faults:
-    for spec in specs(found.pools):
+    for spec in found.specs:
         try:
             spec.refuse(client.read_work_pool(spec.pool))
         except ObjectNotFound:
@@ -106,22 +106,37 @@ def _check_pools(client: SyncPrefectClient, found: State) -> Faults:
 
 def _check_workers(client: SyncPrefectClient, found: State) -> Faults:
     alive = processes.parts()
-    for spec in specs(found.pools):
+    for spec in found.specs:
         with suppress(ObjectNotFound):  # its pool is missing, which another check says
-            if fault := worker_fault(client, spec, spec.part in alive):
+            if fault := worker_fault(client, found, spec, spec.part in alive):
                 yield f"{spec.worker}: {fault}"
 
 
-def _check_limits(client: SyncPrefectClient, _: State) -> Faults:
+def _check_hosts(client: SyncPrefectClient, found: State) -> Faults:
+    there, release = (
+        {queue.name: queue for queue in queues.read_all(client, found.pools.trial)},
+        _installed("stratbench"),
+    )
+    if found.host not in there:
+        yield f"the work queue {found.host!r} of this host is missing; create it: `stratbench up`"
+    for queue, entry in hosts.known(there.values()):
+        if entry.left_at is not None:
+            continue
+        yield from queues.faults(found.pools.trial, entry, there)
+        if hosts.is_online(queue, entry) and entry.host.release != release:
+            yield f"host {queue.name} runs stratbench {entry.host.release}, here {release}: install the same"
+
+
+def _check_limits(client: SyncPrefectClient, found: State) -> Faults:
     taken = []
-    for name in (SWEEP_LIMIT, machine_limit(platform.node())):
+    for name in limits(found.host):
         try:
             if client.read_global_concurrency_limit_by_name(name).active_slots:
                 taken.append(name)
         except ObjectNotFound:
             yield f"{name!r} is missing; create it: `stratbench up`"
             return
-    ensure_limits(client)  # both are there: this only refuses
+    ensure_limits(client, found.host)  # both are there: this only refuses
     if taken and not _read_runs(client, GOING_ON):
         for name in taken:
             yield (
@@ -139,19 +154,23 @@ def _check_deployments(client: SyncPrefectClient, found: State) -> Faults:
     declaration = deployments.load(found.pools)
     if missing := declaration.by_name.keys() - deployments.find(client, declaration).keys():
         yield f"{', '.join(sorted(missing))} missing; register them: `stratbench up`"
-    elif found.deployed != declaration.digest:
+    elif not found.is_host_only and found.deployed != declaration.digest:
         yield "they are older than prefect.yaml or the code; register them anew: `stratbench up`"
 
 
 def _check_flow_runs(client: SyncPrefectClient, found: State) -> Faults:
     begun, alive = _read_runs(client, (*GOING_ON, StateType.PENDING)), processes.flow_runs()
+    elsewhere = {entry.host.name for _, entry in hosts.known(queues.read_all(client, found.pools.trial))} - {found.host}
+    elsewhere |= {rank_queue(name) for name in elsewhere}
     for run in begun:
         cancel = f"`prefect flow-run cancel {run.id}`"
         if run.state_type == StateType.PENDING:
             seconds = (datetime.now(UTC) - run.state.timestamp).total_seconds() if run.state else 0.0
             if seconds > MAX_PENDING_SECONDS:
                 yield f"{run.name} has been Pending for {seconds:.0f} s; cancel it: {cancel}"
-        elif found.server.is_ours and run.id not in alive and client.read_flow_run(run.id).state_type in GOING_ON:
+        elif not found.server.is_ours or run.id in alive or run.work_queue_name in elsewhere:
+            continue
+        elif client.read_flow_run(run.id).state_type in GOING_ON:
             yield (
                 f"{run.name} is {run.state_name}, but no process of it lives here; an automation ends it within 2 "
                 f"minutes, or cancel it: {cancel}"
@@ -165,7 +184,7 @@ def _read_runs(client: SyncPrefectClient, types: Iterable[StateType]) -> list[Fl
 
 def _check_processes() -> Faults:
     found, alive, left, orphans = state.read(), processes.parts(), [], []
-    known = (server.NAME, *(spec.part for spec in specs(found.pools))) if found else ()
+    known = (server.NAME, *(spec.part for spec in found.specs)) if found else ()
     parts = {alive[name] for name in known if name in alive}
     for process in processes.marked():
         with suppress(psutil.Error):
@@ -260,6 +279,7 @@ def _list(things: Sequence[object]) -> str:
 OF_THE_STACK: tuple[tuple[str, Callable[[SyncPrefectClient, State], Faults]], ...] = (
     ("server", _check_server),
     ("work pools", _check_pools),
+    ("hosts", _check_hosts),
     ("workers", _check_workers),
     ("concurrency limits", _check_limits),
     ("automations", _check_automations),

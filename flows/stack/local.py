@@ -9,8 +9,8 @@ import psutil
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import PrefectException
 
-from flows import locations
-from flows.stack import automations, deployments, processes, runs, settings, signals, state, workers
+from flows import hosts, locations
+from flows.stack import automations, departure, deployments, processes, queues, runs, settings, signals, state, workers
 from flows.stack import server as servers
 from flows.stack.deployments import Declaration
 from flows.stack.pools import Pools, ensure, ensure_limits, specs
@@ -18,6 +18,7 @@ from flows.stack.server import DEFAULT_PORTS, Server
 from flows.stack.state import State
 from flows.stack.terminal import say
 from tasks.domain.refusal import Refusal
+from tasks.results.environment import hostname
 
 DEFAULT_POOLS = Pools()
 
@@ -36,17 +37,21 @@ class Stack:
 
 
 def up(*, ports: str = DEFAULT_PORTS, pools: Pools = DEFAULT_POOLS, prefect_file: Path | None = None) -> Stack:
-    """Bring up what is not up: server, work pools, limits, automations, deployments, workers.
+    """Bring up what is not up: server, work pools, this host's queues, limits, automations, deployments, workers.
 
     Raises Refusal, and KeyboardInterrupt on a signal; then everything that this call started has ended again.
     """
     wanted_ports, declaration = servers.parse_ports(ports), deployments.load(pools, prefect_file)
+    host = hosts.check_name(hostname())
     with state.locked(), signals.interruptible():
+        state.refuse_served()
         earlier, before = state.read(), processes.parts()
         if earlier is None or not before:  # what is left has lost its stack
             processes.sweep()
             before = {}
-        ascent = _Ascent(ports=wanted_ports, pools=pools, declaration=declaration, earlier=earlier, before=before)
+        ascent = _Ascent(
+            ports=wanted_ports, pools=pools, host=host, declaration=declaration, earlier=earlier, before=before
+        )
         try:
             server = ascent.climb()
         except BaseException as error:
@@ -62,11 +67,13 @@ def up(*, ports: str = DEFAULT_PORTS, pools: Pools = DEFAULT_POOLS, prefect_file
 
 
 def down() -> bool:
-    """Stop what `up` started, and everything below it; whether anything ran. A user's server is never touched."""
+    """Stop what `up` started, and everything below it; whether anything ran. A user's server is never stopped."""
     with state.locked(), signals.uninterrupted():
-        is_running = bool(processes.marked())
+        state.refuse_served()
+        is_running, found = bool(processes.marked()), state.read()
         if is_running:
-            _cancel_runs()
+            if found is not None:
+                departure.settle(found)
             workers_left = processes.parts()
             server = workers_left.pop(servers.NAME, None)
             say("Stopping the workers")  # first: they say good-bye to the server
@@ -81,24 +88,13 @@ def down() -> bool:
         return is_running
 
 
-def _cancel_runs() -> None:
-    ids, found = processes.flow_runs(), state.read()
-    if not ids or found is None or found.server.failure() is not None:
-        return
-    say(f"Cancelling {len(ids)} running flow runs (3 to 20 s)")
-    try:
-        with found.server.connected() as client:
-            runs.cancel(client, ids)
-    except (httpx.HTTPError, PrefectException) as error:
-        say(f"Not all of them could be cancelled ({type(error).__name__}: {error}); their processes end all the same")
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Ascent:
     """One bringing-up of the stack: starts what is missing, and can undo exactly that."""
 
     ports: range
     pools: Pools
+    host: str
     declaration: Declaration
     earlier: State | None
     """What an earlier call recorded."""
@@ -114,17 +110,18 @@ class _Ascent:
         """Bring up everything that is missing; the server. Raises Refusal."""
         server = self._server()
         with server.connected() as client:
-            known = deployments.find(client, self.declaration)
-            ensure(client, self.pools)
-            ensure_limits(client)
+            known, wanted, here = deployments.find(client, self.declaration), specs(self.pools, self.host), hosts.here()
+            ensure(client, wanted)
+            queues.ensure(client, self.pools.trial, here, wanted[-1].worker)
+            ensure_limits(client, self.host)
             automations.ensure(client)
             deployed = self.earlier.deployed if self.earlier and self.earlier.server == server else None
             if deployed != self.declaration.digest or known.keys() != self.declaration.by_name.keys():
-                state.write(State(server=server, pools=self.pools))
+                state.write(State(server=server, pools=self.pools, host=self.host))
                 deployments.deploy(self.declaration, server)
                 known = deployments.find(client, self.declaration)
-            state.write(State(server=server, pools=self.pools, deployed=self.declaration.digest))
-            self._start_workers(client, server, list(known.values()))
+            state.write(State(server=server, pools=self.pools, deployed=self.declaration.digest, host=self.host))
+            self._start_workers(client, server, list(known.values()), here.address)
         return server
 
     def undo(self) -> None:
@@ -138,27 +135,22 @@ class _Ascent:
             settings.remove()
 
     def _server(self) -> Server:
-        """The server to use, alive; raises Refusal where the stack runs already, but for another one or other pools."""
+        """The server to use, alive; raises Refusal where the stack runs already, but for another one or otherwise."""
         named = settings.named_server()
         if self.earlier and self.before:
             running = self.earlier.server
             is_same = running.is_ours if named is None else running.api_url == named.api_url
-            if not is_same or self.earlier.pools != self.pools:
+            if not is_same or (self.earlier.pools, self.earlier.host) != (self.pools, self.host):
                 whom = "a server of its own" if named is None else named.api_url
                 raise Refusal(
                     f"The stack of {locations.root()} runs for {running.api_url} with the work pools "
-                    f"{self.earlier.pools}, and now {whom} with {self.pools} is asked for; stop it first: "
-                    "`stratbench down`"
+                    f"{self.earlier.pools} as host {self.earlier.host}, and now {whom} with {self.pools} as host "
+                    f"{self.host} is asked for; stop it first: `stratbench down`"
                 )
             named = None if running.is_ours else running
         if named is None:
             return self._our_server()
-        if (failure := named.failure()) is not None:
-            raise Refusal(
-                f"The Prefect server {named.api_url}, named by your Prefect settings (`prefect config view` shows "
-                f"where), does not answer ({type(failure).__name__}: {failure}); start it, or name none and stratbench "
-                "starts its own"
-            )
+        named.refuse_silent()
         settings.remove()  # left over from our own server, it would win over the user's profile
         return named
 
@@ -176,8 +168,8 @@ class _Ascent:
         settings.write(server.api_url)
         return server
 
-    def _start_workers(self, client: SyncPrefectClient, server: Server, deployed: list[UUID]) -> None:
-        wanted, alive = specs(self.pools), processes.parts()
+    def _start_workers(self, client: SyncPrefectClient, server: Server, deployed: list[UUID], address: str) -> None:
+        wanted, alive = specs(self.pools, self.host), processes.parts()
         missing = [spec for spec in wanted if spec.part not in alive]
         if not missing:
             return
@@ -187,4 +179,4 @@ class _Ascent:
             say(f"Cancelled {num_orphans} waiting trials of benchmarks that have ended")
         if num_late := runs.cancel_late(client, deployed):
             say(f"Cancelled {num_late} scheduled runs that are over an hour late")
-        workers.start(client, server, missing)
+        workers.start(client, server, missing, address)

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -29,14 +29,16 @@ def log_path(part: str) -> Path:
     return locations.state() / "logs" / f"{part.replace(' ', '-')}.log"
 
 
-def start(part: str, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> psutil.Process:
-    """Start `command` as that part, detached from this terminal.
+def start(
+    part: str, command: Sequence[str], environment: Mapping[str, str], folder: Path, *, is_logged: bool = True
+) -> psutil.Process:
+    """Start `command` as that part, detached from this terminal; its output goes to its log, or else to this one's.
 
     Call it under `signals.interruptible`, so that the process has default signal handling.
     """
     log = log_path(part)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    with log.open("wb") if is_logged else nullcontext() as output:
         process = subprocess.Popen(
             command,
             env={**environment, STACK: _root(), PART: part},

@@ -30,6 +30,8 @@ from tasks.domain.refusal import Refusal
 NAME = "server"
 DEFAULT_PORTS = "4200-4299"
 START_SECONDS = 120.0
+PATIENCE_SECONDS = 15.0
+"""For one answer of a server that is busy; one that is gone refuses at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +67,23 @@ class Server:
         ):
             yield client
 
-    def failure(self) -> Exception | None:
-        """Why it does not answer as a Prefect API to these credentials; None where it does."""
+    def failure(self, seconds: float = 3.0) -> Exception | None:
+        """Why it does not answer as a Prefect API to these credentials, in so many seconds; None where it does."""
         try:
-            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), self.connected(timeout=3) as client:
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), self.connected(timeout=seconds) as client:
                 client.read_work_pools(limit=1)  # the health check asks for no credentials
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, RuntimeError) as error:
             return error
         return None
+
+    def refuse_silent(self) -> None:
+        """Raise Refusal where this server, one of the user's, does not answer."""
+        if (failure := self.failure(PATIENCE_SECONDS)) is not None:
+            raise Refusal(
+                f"The Prefect server {self.api_url}, named by your Prefect settings (`prefect config view` shows "
+                f"where), does not answer ({type(failure).__name__}: {failure}); start it, or name none and "
+                "`stratbench up` starts its own"
+            )
 
     def ui_url(self) -> str:
         """Address below which the pages of its user interface are, for example `http://127.0.0.1:4200/v2`."""

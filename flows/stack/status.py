@@ -8,9 +8,10 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import WorkerStatus
 from prefect.exceptions import ObjectNotFound, PrefectException
 
-from flows import locations
-from flows.stack import deployments, processes, runs, server, state, workers
-from flows.stack.pools import Pools, Spec, specs
+from flows import hosts, locations
+from flows.stack import deployments, processes, queues, runs, server, state, workers
+from flows.stack.pools import Pools, Spec
+from flows.stack.state import State
 from flows.stack.terminal import say
 
 NUM_LATEST = 5
@@ -34,8 +35,8 @@ def status() -> bool:
     say(f"pages      {found.server.ui_url()}")
     try:
         with found.server.connected() as client:
-            are_online = [_say_worker(client, spec, spec.part in alive) for spec in specs(found.pools)]
-            for line in (*_pool_lines(client, found.pools), *_run_lines(client, found.pools)):
+            are_online = [_say_worker(client, found, spec, spec.part in alive) for spec in found.specs]
+            for line in (*_pool_lines(client, found), *_run_lines(client, found.pools)):
                 say(line)
     except (httpx.HTTPError, PrefectException) as error:
         say(f"server     fails: {type(error).__name__}: {error}")
@@ -43,30 +44,46 @@ def status() -> bool:
     return all(are_online)
 
 
-def worker_fault(client: SyncPrefectClient, spec: Spec, is_alive: bool) -> str | None:
+def worker_fault(client: SyncPrefectClient, found: State, spec: Spec, is_alive: bool) -> str | None:
     """Why that worker takes no runs, and the way out; None where it is online: the server heard it lately."""
     if not is_alive:
-        return "NOT RUNNING; `stratbench up` starts it"
-    found = workers.read(client, spec)
-    is_online = found is not None and found.status == WorkerStatus.ONLINE
-    return None if is_online else f"NOT ONLINE; see {processes.log_path(spec.part)}"
+        return f"NOT RUNNING; `stratbench {'worker' if found.is_host_only else 'up'}` starts it"
+    known = workers.read(client, spec)
+    if known is not None and known.status == WorkerStatus.ONLINE:
+        return None
+    return f"NOT ONLINE; see {'what `stratbench worker` says' if found.is_host_only else processes.log_path(spec.part)}"
 
 
-def _say_worker(client: SyncPrefectClient, spec: Spec, is_alive: bool) -> bool:
-    fault = worker_fault(client, spec, is_alive)
+def _say_worker(client: SyncPrefectClient, found: State, spec: Spec, is_alive: bool) -> bool:
+    fault = worker_fault(client, found, spec, is_alive)
     say(f"worker     {spec.worker}: {fault or 'online'}")
     return fault is None
 
 
-def _pool_lines(client: SyncPrefectClient, pools: Pools) -> Iterator[str]:
-    for spec in specs(pools):
+def _pool_lines(client: SyncPrefectClient, found: State) -> Iterator[str]:
+    for spec in found.specs:
         try:
             pool = client.read_work_pool(spec.pool)
         except ObjectNotFound:
             yield f"pool       {spec.pool}: MISSING; `stratbench up` creates it"
             continue
-        limit = "any number of runs" if pool.concurrency_limit is None else f"{pool.concurrency_limit} run at a time"
+        limit = "one run at a time in each queue" if spec.queues else "any number of runs"
         yield f"pool       {spec.pool}: {limit}{', PAUSED' if pool.is_paused else ''}"
+        if spec.queues:
+            yield from _host_lines(client, spec.pool)
+
+
+def _host_lines(client: SyncPrefectClient, pool: str) -> Iterator[str]:
+    for queue, entry in hosts.known(queues.read_all(client, pool)):
+        host = entry.host
+        if hosts.is_online(queue, entry):
+            presence = f"online{', PAUSED' if queue.is_paused else ''}"
+        else:
+            presence = (
+                f"left {_local(entry.left_at)}" if entry.left_at else f"NOT ONLINE since {_local(queue.last_polled)}"
+            )
+        offer = ", ".join((f"{len(host.devices.cores)} CPU cores", *host.devices.gpus))
+        yield f"host       {host.name} at {host.address} ({offer}): {presence}"
 
 
 def _run_lines(client: SyncPrefectClient, pools: Pools) -> Iterator[str]:

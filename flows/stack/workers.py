@@ -4,9 +4,11 @@ import sys
 import time
 from collections.abc import Sequence
 
+import psutil
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import Worker
 
+from flows import hosts
 from flows.stack import processes
 from flows.stack.pools import TYPE, Spec
 from flows.stack.server import Server
@@ -16,19 +18,14 @@ from tasks.domain.refusal import Refusal
 ONLINE_SECONDS = 60.0
 
 
-def start(client: SyncPrefectClient, server: Server, specs: Sequence[Spec]) -> None:
+def start(client: SyncPrefectClient, server: Server, specs: Sequence[Spec], address: str) -> None:
     """Start those workers; return when the server heard each anew. Raises Refusal where one ended or stayed silent.
 
-    They inherit this command's CUDA_VISIBLE_DEVICES, and their runs do.
+    They inherit this command's CUDA_VISIBLE_DEVICES, and their runs do. Other hosts reach their runs under `address`.
     """
     say(f"Starting {' and '.join(f'the {spec.part}' for spec in specs)} (2 to 8 s)")
     earlier = [read(client, spec) for spec in specs]
-    started = []
-    for spec in specs:
-        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", spec.pool, "--name", spec.worker]
-        command += ["--type", TYPE, "--install-policy", "never"]  # offline: nothing is looked up or installed
-        command += [] if spec.limit is None else ["--limit", str(spec.limit)]
-        started.append(processes.start(spec.part, command, server.environment, server.folder))
+    started = [launch(server, spec, address) for spec in specs]
     deadline = time.monotonic() + ONLINE_SECONDS
     for spec, process, before in zip(specs, started, earlier, strict=True):
         while _heartbeat(read(client, spec)) == _heartbeat(before):
@@ -36,6 +33,15 @@ def start(client: SyncPrefectClient, server: Server, specs: Sequence[Spec]) -> N
                 fault = f"is not online after {ONLINE_SECONDS:.0f} s" if processes.is_alive(process) else "ended"
                 raise Refusal(f"The {spec.part} {fault}; see {processes.log_path(spec.part)}")
             time.sleep(0.2)
+
+
+def launch(server: Server, spec: Spec, address: str, *, is_logged: bool = True) -> psutil.Process:
+    """Start that worker and return at once; its output goes to its log, or else to this command's."""
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", spec.pool, "--name", spec.worker]
+    command += ["--type", TYPE, "--install-policy", "never"]  # offline: nothing is looked up or installed
+    command += [word for queue in spec.queues for word in ("--work-queue", queue)]
+    environment = {**server.environment, hosts.NAME: spec.host, hosts.ADDRESS: address}
+    return processes.start(spec.part, command, environment, server.folder, is_logged=is_logged)
 
 
 def read(client: SyncPrefectClient, spec: Spec) -> Worker | None:

@@ -11,15 +11,14 @@ from tests.flows.stack.conftest import SAMPLE
 
 def test_names_are_those_that_prefect_uses() -> None:
     declared = deployments.load(Pools()).by_name
-    assert {"benchmark/full", "benchmark/smoke", "benchmark/nightly", "trial/gpu"} <= declared.keys()
+    assert {"benchmark/full", "benchmark/smoke", "benchmark/nightly", "trial/gpu", "rank/gpu"} <= declared.keys()
     assert [name for name, each in declared.items() if each.get("schedules")] == ["benchmark/nightly"]
 
 
 def test_other_pool_names_reach_every_deployment() -> None:
     declared = deployments.load(Pools(benchmark="light", trial="a100")).by_name
-    assert all(
-        each["work_pool"]["name"] == ("a100" if name == "trial/gpu" else "light") for name, each in declared.items()
-    )
+    pools = {name: each["work_pool"]["name"] for name, each in declared.items()}
+    assert pools == {name: "a100" if name in ("trial/gpu", "rank/gpu") else "light" for name in declared}
 
 
 def test_digest_tells_declarations_apart() -> None:

@@ -20,12 +20,13 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.states import Cancelled, Pending, Running
 
-from flows import locations
+from flows import hosts, locations
 from flows.__main__ import main
 from flows.stack import automations, deployments, doctor, pools, processes, signals, state
 from flows.stack.local import Stack, down, up
 from tasks.data.preparation import prepare
 from tasks.domain.exit_code import ExitCode
+from tasks.results.environment import hostname
 from tests.data.samples import small_arrays, write_npz
 from tests.flows.stack.conftest import SAMPLE, isolate
 
@@ -94,10 +95,36 @@ def test_pool_that_is_paused(client: SyncPrefectClient, capsys: pytest.CaptureFi
     assert faults(capsys) == []
 
 
+def test_hosts_queue_that_is_paused_or_of_another_release(
+    client: SyncPrefectClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue = client.read_work_queue_by_name(hostname(), "gpu")
+    client.update_work_queue(queue.id, is_paused=True)
+    (fault,) = faults(capsys)
+    assert fault.startswith(f"hosts: the work queue {hostname()!r} is paused; resume it: `prefect work-queue resume ")
+    entry = hosts.read_entry(queue.description)
+    assert entry is not None
+    other = hosts.encode(dataclasses.replace(entry.host, release="0.0.1"), entry.holder)
+    client.update_work_queue(queue.id, is_paused=False, description=other)
+    (fault,) = faults(capsys)
+    here = metadata.version("stratbench")
+    assert fault == f"hosts: host {hostname()} runs stratbench 0.0.1, here {here}: install the same"
+    client.update_work_queue(queue.id, description=queue.description)
+    assert faults(capsys) == []
+
+
+def test_hosts_queue_that_is_gone(client: SyncPrefectClient, capsys: pytest.CaptureFixture[str]) -> None:
+    client.delete_work_queue_by_id(client.read_work_queue_by_name(hostname(), "gpu").id)
+    (fault,) = faults(capsys)
+    assert fault == f"hosts: the work queue {hostname()!r} of this host is missing; create it: `stratbench up`"
+    up(ports=PORTS)
+    assert faults(capsys) == []
+
+
 def test_limit_that_is_missing_or_not_one(client: SyncPrefectClient, capsys: pytest.CaptureFixture[str]) -> None:
     client.delete_global_concurrency_limit_by_name("stratbench-sweep")
     assert faults(capsys) == ["concurrency limits: 'stratbench-sweep' is missing; create it: `stratbench up`"]
-    pools.ensure_limits(client)
+    pools.ensure_limits(client, hostname())
     client.upsert_global_concurrency_limit_by_name("stratbench-sweep", 2)
     (fault,) = faults(capsys)
     assert "limit=2" in fault

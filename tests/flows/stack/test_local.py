@@ -19,6 +19,7 @@ from flows.stack.local import Stack, down, up
 from flows.stack.pools import Pools
 from flows.stack.status import status
 from tasks.domain.refusal import Refusal
+from tasks.results.environment import hostname
 from tests.flows.stack.conftest import SAMPLE, isolate
 
 pytestmark = pytest.mark.stack
@@ -51,7 +52,7 @@ def test_status_says_what_runs_and_what_comes_next(stack: Stack, capsys: pytest.
     assert status()
     text = capsys.readouterr().out
     assert stack.server.api_url in text
-    assert text.count("online") == 2
+    assert text.count(": online") == 3  # both workers, and this host
     assert "benchmark/nightly: 20" in text
 
 
@@ -96,17 +97,17 @@ def test_pool_that_is_not_ours_is_refused_and_left_alone(stack: Stack) -> None:
         client.create_work_pool(WorkPoolCreate(name="theirs", type="docker", concurrency_limit=3))
         before = client.read_work_pool("theirs")
         with pytest.raises(Refusal, match="'theirs' exists and is not ours"):
-            pools.ensure(client, Pools(trial="theirs"))
+            pools.ensure(client, pools.specs(Pools(trial="theirs"), "h1"))
         assert client.read_work_pool("theirs") == before
 
 
 def test_limits_admit_one_holder(stack: Stack) -> None:
     with stack.server.connected() as client:
-        pools.ensure_limits(client)
+        pools.ensure_limits(client, hostname())
         assert client.read_global_concurrency_limit_by_name("stratbench-sweep").limit == 1
         client.upsert_global_concurrency_limit_by_name("stratbench-sweep", 2)
         with pytest.raises(Refusal, match="limit=2"):
-            pools.ensure_limits(client)
+            pools.ensure_limits(client, hostname())
         client.upsert_global_concurrency_limit_by_name("stratbench-sweep", 1)
 
 

@@ -19,5 +19,10 @@ async def benchmark(run_name: str | None = None, seconds: float = 0.0, is_failin
 
 
 @flow
-async def trial() -> None:
-    pass
+async def trial(seconds: float = 0.0) -> None:
+    await asyncio.sleep(seconds)
+
+
+@flow
+async def rank(seconds: float = 0.0) -> None:
+    await asyncio.sleep(seconds)

@@ -1,0 +1,136 @@
+"""What a host says of itself, and what is believed of it."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from importlib import metadata
+
+import pytest
+from prefect.client.schemas.objects import WorkQueue
+from prefect.settings import PREFECT_API_URL
+from prefect.settings.context import temporary_settings
+
+from flows import hosts
+from flows.hosts import Host
+from tasks.domain.device import Devices
+from tasks.domain.precision import Precision
+from tasks.domain.refusal import Refusal
+from tasks.results.environment import describe_environment, find_devices
+from tests.analysis.example_runs import ENVIRONMENT
+
+HOST = Host(
+    name="h1",
+    address="10.0.0.1",
+    environment=ENVIRONMENT,
+    devices=Devices(cores=(0, 2), gpus=("A100",), gpu_precisions=(Precision.FLOAT32,)),
+    release="1.0",
+)
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture(autouse=True)
+def unnamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name and no address is given."""
+    monkeypatch.delenv(hosts.NAME, raising=False)
+    monkeypatch.delenv(hosts.ADDRESS, raising=False)
+
+
+@contextmanager
+def api(url: str) -> Iterator[None]:
+    with temporary_settings({PREFECT_API_URL: url}):
+        yield
+
+
+def queue(name: str, description: str | None, last_polled: datetime | None = NOW) -> WorkQueue:
+    return WorkQueue(name=name, description=description, last_polled=last_polled, work_pool_id=None)
+
+
+def test_description_is_one_line_and_says_the_host_again() -> None:
+    text = hosts.encode(HOST, "gpu on h1 (abc)", left_at=NOW)
+    assert "\n" not in text
+    assert hosts.decode(text) == HOST
+    entry = hosts.read_entry(text)
+    assert entry is not None
+    assert (entry.holder, entry.left_at) == ("gpu on h1 (abc)", NOW)
+
+
+@pytest.mark.parametrize("text", [None, "", "The work pool's default queue.", "{}", "[]", '{"host": {"name": "h1"}}'])
+def test_description_of_another_queue_tells_of_no_host(text: str | None) -> None:
+    assert hosts.decode(text) is None
+
+
+def test_description_by_a_later_release_is_read() -> None:
+    text = hosts.encode(HOST).replace('"release":', '"network":"infiniband","release":')
+    assert hosts.decode(text) == HOST
+
+
+def test_only_queues_under_their_hosts_own_name_tell_of_it() -> None:
+    second = replace(HOST, name="h2")
+    found = [
+        queue("h2", hosts.encode(second)),
+        queue("h1", hosts.encode(HOST)),
+        queue("h1.ranks", "ranks"),
+        queue("copy", hosts.encode(HOST)),
+    ]
+    assert [entry.host for _, entry in hosts.known(found)] == [HOST, second]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "has_left", "expected"), [(1, False, True), (59, False, True), (61, False, False), (1, True, False)]
+)
+def test_host_is_online_while_its_queue_is_polled(seconds: float, has_left: bool, expected: bool) -> None:
+    text = hosts.encode(HOST, left_at=NOW if has_left else None)
+    ((found, entry),) = hosts.known([queue("h1", text, datetime.now(UTC) - timedelta(seconds=seconds))])
+    assert hosts.is_online(found, entry) == expected
+
+
+def test_host_whose_queue_was_never_polled_is_not_online() -> None:
+    ((found, entry),) = hosts.known([queue("h1", hosts.encode(HOST), None)])
+    assert not hosts.is_online(found, entry)
+
+
+def test_this_host_says_what_it_offers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(hosts.NAME, "h7")
+    with api("http://127.0.0.1:4200/api"):
+        found = hosts.here()
+    assert (found.name, found.address, found.release) == ("h7", "127.0.0.1", metadata.version("stratbench"))
+    assert found.devices == find_devices()
+    assert found.environment == describe_environment()
+
+
+@pytest.mark.parametrize("given", ["10.1.2.3", "h2.example", "fd00::2"])
+def test_address_that_is_given_wins(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(hosts.ADDRESS, given)
+    with api("http://127.0.0.1:4200/api"):
+        assert hosts.here().address == given
+
+
+def test_address_is_the_one_that_the_api_sees() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, api(f"http://localhost:{server.getsockname()[1]}/api"):
+        address = hosts.here().address
+        with socket.create_connection(server.getsockname()[:2]):
+            assert server.accept()[1][0] == address
+
+
+@pytest.mark.parametrize("given", ["10.0.0.2:80", "http://h2", "h 2", "-h2"])
+def test_address_that_is_none_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(hosts.ADDRESS, given)
+    with api("http://127.0.0.1:4200/api"), pytest.raises(Refusal, match="neither an IP address nor a host name"):
+        hosts.here()
+
+
+def test_api_without_an_address_is_refused_with_a_way_out() -> None:
+    with api("http://nowhere.invalid/api"), pytest.raises(Refusal, match="nowhere.invalid.*STRATBENCH_ADDRESS"):
+        hosts.here()
+
+
+@pytest.mark.parametrize("name", ["", "h/1", "h 1", ".h1", "h1.ranks", "h" * 101])
+def test_name_that_cannot_name_a_queue_is_refused(name: str) -> None:
+    with pytest.raises(Refusal, match="must be 1 to 100 letters.*STRATBENCH_HOST"):
+        hosts.check_name(name)
+
+
+def test_rank_queue_lies_beside_the_hosts_own() -> None:
+    assert hosts.rank_queue(hosts.check_name("h1")) == "h1.ranks"
