@@ -24,6 +24,8 @@ class Machine:
     is_pinned: tuple[bool, ...]
     """Distinct answers to whether the processes were bound to their cores."""
     num_trials: int
+    others: tuple[str, ...]
+    """Names of the machines with which it trained together, as the one of rank 0."""
 
 
 def build_machines(frames: Frames) -> tuple[Machine, ...]:
@@ -35,6 +37,7 @@ def build_machines(frames: Frames) -> tuple[Machine, ...]:
             versions={name: tuple(sorted(rows[name].dropna().unique())) for name in VERSIONS},
             is_pinned=tuple(sorted({bool(value) for value in rows["is_pinned"].dropna()})),
             num_trials=len(rows),
+            others=tuple(sorted({name for names in rows["hostnames"] for name in names[1:]})),
         )
         for _, rows in frames.trials.groupby(columns, dropna=False, sort=False)
     )

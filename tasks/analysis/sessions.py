@@ -158,6 +158,7 @@ def _facts(analysis: Analysis) -> dict[str, Values]:
         "device": [run.device],
         "cores_per_replica": [] if is_gpu else [sweep.cores_per_replica],
         "num_replicas": [sweep.num_replicas],
+        "num_hosts": [sweep.num_hosts],
         "is_tf32_enabled": [sweep.is_tf32_enabled] if is_gpu else [],
     }
 

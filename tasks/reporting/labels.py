@@ -37,8 +37,9 @@ def devices(run: Run, count: int) -> str:
 
 
 def devices_in_full(run: Run) -> str:
-    """The largest trial's devices with their width: `2 CPU slices (1 core each)`."""
-    return plural(max_replicas(run), run.device.label) + cores_each(run)
+    """The largest trial's devices with their width: `2 CPU slices (1 core each)`; `on 2 hosts` where it spans some."""
+    hosts = f" on {run.sweep.num_hosts} hosts" if run.sweep.num_hosts > 1 else ""
+    return plural(max_replicas(run), run.device.label) + cores_each(run) + hosts
 
 
 def one_device(run: Run) -> str:
@@ -47,9 +48,13 @@ def one_device(run: Run) -> str:
 
 
 def strategy_name(sweep: Sweep, cell: Cell) -> str:
-    """The strategy in prose, with its reduction where the sweep has several: `MirroredStrategy (nccl)`."""
-    is_told_apart = cell.reduction and len(sweep.reductions) > 1
-    return f"{cell.strategy.label} ({cell.reduction})" if is_told_apart else cell.strategy.label
+    """The strategy in prose, with its reduction where the sweep has several: `MirroredStrategy (nccl)`.
+
+    One that spans several machines says so: `MultiWorkerMirroredStrategy on 2 hosts`.
+    """
+    num_hosts = sweep.hosts_of(cell.strategy)
+    reduction = f" ({cell.reduction})" if cell.reduction and len(sweep.reductions) > 1 else ""
+    return f"{cell.strategy.label}{f' on {num_hosts} hosts' if num_hosts > 1 else ''}{reduction}"
 
 
 def point_name(run: Run, point: Point) -> str:

@@ -26,8 +26,9 @@ FACTS = {
     "commit": "commit",
     "fingerprint": "machine_fingerprint",
     "trials": "num_trials",
+    "trained together with": "others",
 }
-"""What the machine's table says: its first column, and where the fact comes from."""
+"""What the machine's table says: its first column, and where the fact comes from; the last one only where it holds."""
 MOST_LISTED = 12
 """More problems are folded away."""
 PINNING = {
@@ -45,7 +46,8 @@ def describe_machine(analysis: Analysis) -> Iterator[str]:
     if machines := [_facts(machine) for machine in analysis.machines]:
         headers = ["value"] if len(machines) == 1 else [f"machine {n}" for n in range(1, len(machines) + 1)]
         values = (Column(header, LEFT, facts.__getitem__) for header, facts in zip(headers, machines, strict=True))
-        yield table([Column[str]("fact", LEFT, str), *values], FACTS)
+        are_together = any(machine.others for machine in analysis.machines)
+        yield table([Column[str]("fact", LEFT, str), *values], list(FACTS)[: None if are_together else -1])
 
 
 def describe_validity(analysis: Analysis) -> Iterator[str]:
@@ -159,7 +161,8 @@ def _utilisation(analysis: Analysis) -> Iterator[str]:
 
 def _facts(machine: Machine) -> dict[str, str]:
     versions = {name: ", ".join(found) or None for name, found in machine.versions.items()}
-    known = {**machine.environment, **versions, "num_trials": machine.num_trials}
+    others = ", ".join(machine.others) or None
+    known = {**machine.environment, **versions, "num_trials": machine.num_trials, "others": others}
     known["memory_bytes"] = gibibytes(float(known["memory_bytes"] or 0))
     if known["is_commit_clean"] is False:
         known["commit"] = f"{known['commit']} with uncommitted changes"
