@@ -17,14 +17,16 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from flows import locations
-from flows.blocks import review
 from flows.cancelling import cancel_children, report_what_is_there
-from flows.fan_out import cancel_waiting, run_trials, say_who_is_running
+from flows.crews import muster
+from flows.fan_out import cancel_waiting, say_who_is_running
 from flows.names import LEASE, SWEEP_LIMIT
-from flows.opening import OpenRun, open_run
-from flows.progress import begin_progress
+from flows.opening import open_run
+from flows.spreading import measure
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.coverage import RunState
+from tasks.data.exchange import publish
+from tasks.data.preparation import examine
 from tasks.data.task import prepare_dataset
 from tasks.domain.device import DeviceType
 from tasks.domain.loop import Loop
@@ -35,7 +37,7 @@ from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.reporting.report import REPORT
-from tasks.reporting.task import write_run_report
+from tasks.results.storage import open_storage
 
 DEFAULTS = Sweep()
 LATEST_START = timedelta(hours=1)
@@ -73,6 +75,7 @@ async def benchmark(
     budget_minutes: Annotated[float, Field(gt=0)] | None = DEFAULTS.budget_minutes,
     versus: str | None = DEFAULTS.versus,
     num_replicas: Count = DEFAULTS.num_replicas,
+    num_hosts: Count = DEFAULTS.num_hosts,
     device: DeviceType | None = DEFAULTS.device,
     cores_per_replica: Count = DEFAULTS.cores_per_replica,
     dataset: str = DEFAULTS.dataset,
@@ -105,6 +108,7 @@ async def benchmark(
         budget_minutes: no block is begun that would not end in time; empty: no limit.
         versus: Python of another environment, which trains every point as well; empty: none.
         num_replicas: devices of the distributed strategies.
+        num_hosts: machines over which `multi_worker_mirrored` spreads its devices; the others train on one.
         device: what one replica trains on; empty: GPUs where there are some, otherwise slices of cores.
         cores_per_replica: width of a CPU slice in physical cores.
         dataset: `mnist`, `fashion_mnist`, or a path to a folder of IDX files or to an `.npz` file.
@@ -132,34 +136,25 @@ async def benchmark(
         name = run_name or str(flow_run.name)
         await say_who_is_running(logger)
         async with concurrency(SWEEP_LIMIT, **LEASE):
+            data = await asyncio.to_thread(examine, sweep.dataset, locations.data_cache())
+            crews = await muster(sweep, data, logger)
             with open_run(
                 sweep,
                 run_name=name,
                 command=_command(sweep),
-                path=locations.runs() / name,
-                cache=locations.data_cache(),
+                location=locations.run(name),
+                data=data,
+                devices=crews[0].devices,
                 may_continue=True,
             ) as opened:
                 await cancel_waiting(name, logger)
-                prepare_dataset(sweep.dataset, str(locations.data_cache()))
-                analysis = await _measure(opened, locations.reports() / name)
+                prepared = prepare_dataset(sweep.dataset, str(locations.data_cache()))
+                if not (root := open_storage(locations.results())).is_local:
+                    await asyncio.to_thread(publish, prepared, root)
+                analysis = await measure(opened, crews, locations.reports() / name)
     except Refusal as refusal:
         return Failed(name="Refused", message=str(refusal))
     return _final_state(analysis, locations.reports() / name / REPORT)
-
-
-async def _measure(opened: OpenRun, report: Path) -> Analysis:
-    """Run block after block; the report is there after the first one and renewed after each."""
-    logger, progress, artifact = get_run_logger(), await begin_progress(opened), None
-    while True:
-        state = await asyncio.to_thread(review, opened)
-        if state.analysis.coverage.num_recorded:
-            artifact = await write_run_report(state.analysis, state.tables, str(report), artifact)
-        logger.info(state.message)
-        if state.has_ended:
-            return state.analysis
-        await progress.begin_block(state)
-        await run_trials(state.trials, opened, progress)
 
 
 def _final_state(analysis: Analysis, report: Path) -> State:

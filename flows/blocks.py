@@ -1,6 +1,7 @@
 """Blocks: what a run does next, and what it may expect of that."""
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from flows.opening import OpenRun
@@ -11,7 +12,7 @@ from tasks.domain.trial import Trial
 from tasks.planning.planner import Recorded, forecast, next_trials
 from tasks.planning.stopping import Finished
 from tasks.reporting.numerals import level, plural, share
-from tasks.results.environment import describe_environment
+from tasks.results.environment import Environment, describe_environment
 from tasks.results.run import End
 from tasks.results.store import Tables
 
@@ -33,47 +34,63 @@ class Review:
         return not self.trials
 
 
-def review(opened: OpenRun) -> Review:
-    """Look at the records and decide what is next; a run that has come to its end is marked so on disk."""
+def review(
+    opened: OpenRun,
+    *,
+    machine: Environment | None = None,
+    taken: Collection[str] = (),
+    elsewhere: Collection[str] = (),
+) -> Review:
+    """Look at the records and decide what is next; a run that has come to its end is marked so on disk.
+
+    What is next is for `machine` (None: this one). `taken` are the keys of trials that are going on meanwhile,
+    `elsewhere` the names of machines that go on with the blocks that they have begun. Raises Refusal for a block that
+    only another machine could go on with.
+    """
+    machine = machine or describe_environment()
     found, tables = opened.folder.describe(), opened.folder.read()
     run = replace(found, end=None)  # what more is asked for may be more than what it had ended with
     analysis = analyze(run, tables)
     recorded = Recorded(
-        keys=opened.finished_keys(),
+        keys={*opened.finished_keys(), *taken},
         half_width=analysis.half_width,
         seconds_left=None if opened.deadline is None else opened.deadline - time.monotonic(),
         examples_per_second=analysis.rates,
         overhead_seconds=analysis.overhead_seconds,
     )
     step = next_trials(run.sweep, opened.device, opened.data, recorded)
+    while not isinstance(step, Finished) and _is_left_to(elsewhere, tables, step[0].block, machine):
+        recorded = replace(recorded, keys={*recorded.keys, *(trial.key for trial in step)})
+        step = next_trials(run.sweep, opened.device, opened.data, recorded)
     if isinstance(step, Finished):
-        ended = replace(run, end=End(reason=step.reason, num_blocks=analysis.num_begun_blocks))
-        opened.folder.update(ended)
-        return Review(analyze(ended, tables), tables, (), f"finished: {step.reason}. {_bought(analysis)}")
-    _refuse_mixing(tables, step[0].block)
+        if not taken:
+            run = replace(run, end=End(reason=step.reason, num_blocks=analysis.num_begun_blocks))
+            opened.folder.update(run)
+        return Review(analyze(run, tables), tables, (), f"finished: {step.reason}. {_bought(analysis)}")
     if found.end:
         opened.folder.update(run)
     return Review(analysis, tables, step, f"block {step[0].block}: {len(step)} trials. {_expected(opened, recorded)}")
 
 
-def _refuse_mixing(tables: Tables, block: int) -> None:
-    """Raise Refusal where the block was begun on another machine: its pairs would compare machines."""
-    here = describe_environment()
+def _is_left_to(elsewhere: Collection[str], tables: Tables, block: int, machine: Environment) -> bool:
+    """Whether the block was begun on another machine, which goes on with it: its pairs would compare machines.
+
+    Raises Refusal where that machine is not there, or is `machine` itself in another state of its hardware.
+    """
     rows = tables.trials.select(["block", "status", "machine_fingerprint", "hostname"]).to_pylist()
-    begun = sorted(
-        {
-            row["hostname"]
-            for row in rows
-            if row["block"] == block
-            and row["status"] != Status.FAILED
-            and row["machine_fingerprint"] != here.machine_fingerprint
-        }
-    )
-    if begun:
+    begun = {
+        row["hostname"]
+        for row in rows
+        if row["block"] == block
+        and row["status"] != Status.FAILED
+        and row["machine_fingerprint"] != machine.machine_fingerprint
+    }
+    if begun and not begun <= set(elsewhere):
         raise Refusal(
-            f"block {block} was begun on {' and '.join(begun)}, in another state of its hardware than {here.hostname} "
-            "now: continue the run there, or give another run name"
+            f"block {block} was begun on {' and '.join(sorted(begun))}, in another state of its hardware than "
+            f"{machine.hostname} now: continue the run there, or give another run name"
         )
+    return bool(begun)
 
 
 def _bought(analysis: Analysis) -> str:

@@ -35,7 +35,7 @@ async def report_what_is_there(flow: Flow[..., object], flow_run: FlowRun, state
     del flow, state
     async with get_client() as client:
         name = (await client.read_flow_run(flow_run.id)).name  # the one at hand was read before it had its name
-    command = (sys.executable, "-m", "flows", "report", str(locations.runs() / name))
+    command = (sys.executable, "-m", "flows", "report", str(locations.run(name)))
     await (await asyncio.create_subprocess_exec(*command, cwd=locations.root())).wait()
 
 

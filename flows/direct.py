@@ -15,12 +15,13 @@ from flows.opening import OpenRun, open_run
 from tasks.analysis.analysis import Analysis, analyze
 from tasks.analysis.coverage import RunState
 from tasks.analysis.statistics import MIN_VERDICT_BLOCKS, Verdict
-from tasks.data.preparation import prepare
+from tasks.data.preparation import examine, prepare
 from tasks.domain.cell import Arm
 from tasks.domain.exit_code import ExitCode, worst
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.reporting.report import REPORT, write_report
+from tasks.results.environment import find_devices
 from tasks.results.record import summarize
 from tasks.results.store import RunFolder
 from tasks.selfcheck.selfcheck import judge_real
@@ -36,9 +37,10 @@ class _Console(Console):
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Folders of a run."""
+    """Where a run's results, report and prepared data are."""
 
-    run: Path
+    run: Path | str
+    """A folder, or a URL."""
     report: Path
     cache: Path
 
@@ -50,8 +52,9 @@ def run_sweep(sweep: Sweep, *, run_name: str, command: str, places: Places, may_
         sweep,
         run_name=run_name,
         command=command,
-        path=places.run,
-        cache=places.cache,
+        location=places.run,
+        data=examine(sweep.dataset, places.cache),
+        devices=find_devices(),
         may_continue=may_continue,
     ) as opened:
         prepare(sweep.dataset, places.cache)
@@ -72,7 +75,7 @@ def run_sweep(sweep: Sweep, *, run_name: str, command: str, places: Places, may_
 def check_real(num_blocks: int) -> ExitCode:
     """A real A/A: the same points in this environment under two names, interleaved; prints how often they differ."""
     name = f"selfcheck-{datetime.now():%Y%m%d-%H%M%S}"
-    places = Places(locations.runs() / name, locations.reports() / name, locations.data_cache())
+    places = Places(locations.run(name), locations.reports() / name, locations.data_cache())
     sweep = replace(REAL, min_blocks=num_blocks, max_blocks=num_blocks, versus=sys.executable)
     code = run_sweep(sweep, run_name=name, command="stratbench selfcheck", places=places, may_continue=False)
     if code not in (ExitCode.OK, ExitCode.REGRESSED, ExitCode.IMPROVED):

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -26,6 +26,8 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from flows.cancelling import WAITING
+from flows.crews import TRIAL, WAIT_SECONDS, Attendance, Crew
+from flows.gang import disband
 from flows.opening import OpenRun
 from flows.progress import Progress
 from tasks.domain.cell import Arm
@@ -35,7 +37,6 @@ from tasks.training.measurement import record_loss
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
-DEPLOYMENT = "trial/gpu"
 POLL_SECONDS = 5.0
 """The next trial waits in the pool already: asking more often would only take time from the one that trains."""
 
@@ -43,18 +44,18 @@ PATIENCE_SECONDS = 600.0
 """How long the API may be out of reach before waiting is given up."""
 
 
-async def run_trials(trials: Sequence[Trial], opened: OpenRun, progress: Progress) -> None:
-    """Submit the trials one after another, wait for all, and see to it that each has a record.
+async def run_trials(trials: Sequence[Trial], opened: OpenRun, crew: Crew, progress: Progress) -> None:
+    """Submit the trials to the crew one after another, wait for all, and see to it that each has a record.
 
     A trial that goes wrong is a record, never an error here.
     """
     logger = get_run_logger()
     submitted = {}
     for trial in trials:
-        run = await _submit(trial, opened)
+        run = await _submit(trial, opened, crew)
         submitted[run.id] = trial
         logger.info(f"submitted {trial.label}")
-    await _wait(submitted, opened, progress, logger)
+    await _wait(submitted, opened, crew, progress, logger)
 
 
 async def say_who_is_running(logger: Log) -> None:
@@ -91,37 +92,43 @@ def _name(run_name: str, label: str) -> str:
     return f"{run_name}: {label}"
 
 
-async def _submit(trial: Trial, opened: OpenRun) -> FlowRun:
+async def _submit(trial: Trial, opened: OpenRun, crew: Crew) -> FlowRun:
     return await arun_deployment(
-        DEPLOYMENT,
+        TRIAL,
         parameters={
             "trial": trial,
             "run_name": opened.run.run_name,
             "submitted_at": datetime.now(UTC),
             "interpreter": opened.run.sweep.versus if trial.arm is Arm.OTHER else None,
             "num_retries": opened.retries.get(trial.key, 0),
+            "others": crew.others if trial.num_hosts > 1 else (),
         },
         flow_run_name=_name(opened.run.run_name, trial.label),
         timeout=0,
         as_subflow=True,
-        job_variables={"command": f"python -m flows.engine {trial.num_workers}"},
+        work_queue_name=crew.queue,
+        job_variables={"command": f"python -m flows.engine {trial.workers_per_host}"},
         # The same attempt submits a trial once, however often it is retried; another attempt submits it anew.
         idempotency_key=f"{flow_run.id}:{flow_run.run_count}:{trial.key}",
     )
 
 
-async def _wait(submitted: dict[UUID, Trial], opened: OpenRun, progress: Progress, logger: Log) -> None:
-    """Poll until every run has ended; an outage of the API is waited out."""
-    last_answer = time.monotonic()
-    ended: set[UUID] = set()
-    while len(ended) < len(submitted):
+async def _wait(submitted: Mapping[UUID, Trial], opened: OpenRun, crew: Crew, progress: Progress, logger: Log) -> None:
+    """Poll until every run has ended; an outage of the API is waited out, the loss of a machine is not."""
+    going, last_answer, attendance = dict(submitted), time.monotonic(), Attendance(crew)
+    while going:
         await asyncio.sleep(POLL_SECONDS)
         try:
-            newly = [run for run in await _read(submitted.keys() - ended) if run.state and run.state.is_final()]
-            for run in newly:
-                _finish(run, submitted[run.id], opened, logger)
-                ended.add(run.id)
-            if newly:
+            runs = await _read(going)
+            for run in runs:
+                if run.state and run.state.is_final():
+                    await asyncio.to_thread(_finish, run, going.pop(run.id), opened, crew, logger)
+            absent = await attendance.absent()
+            for run in runs:
+                trial = going.get(run.id)
+                if trial and run.state_type in WAITING and absent.intersection(crew.hosts[: trial.num_hosts]):
+                    await _give_up(run, going.pop(run.id), opened, crew, absent)
+            if len(going) < len(runs):
                 await progress.show()
             last_answer = time.monotonic()
         except (httpx.TransportError, PrefectHTTPStatusError) as error:
@@ -135,18 +142,34 @@ async def _read(ids: Iterable[UUID]) -> list[FlowRun]:
         return await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(ids))))
 
 
-def _finish(run: FlowRun, trial: Trial, opened: OpenRun, logger: Log) -> None:
+async def _give_up(run: FlowRun, trial: Trial, opened: OpenRun, crew: Crew, absent: Collection[str]) -> None:
+    """End a run that waits for a machine that is gone, and write its record."""
+    async with get_client() as client:
+        await client.set_flow_run_state(run.id, Cancelled(message="its machine is gone"), force=True)
+    message = f"{' and '.join(sorted(absent))} has been away for {WAIT_SECONDS:.0f} s"
+    _record_loss(trial, opened, crew, FailureReason.HOST_LOST, message)
+
+
+def _finish(run: FlowRun, trial: Trial, opened: OpenRun, crew: Crew, logger: Log) -> None:
     """Log how a trial ended; write its record if the run that should have written it was lost."""
     assert run.state is not None
     logger.info(f"{trial.label}: {run.state.message or run.state.name}")
     if trial.key not in opened.finished_keys():
         reason = FailureReason.CANCELLED if run.state.is_cancelled() else FailureReason.RUN_LOST
-        message = f"its flow run ended as {run.state.name} without a record"
-        record_loss(
-            trial,
-            run_name=opened.run.run_name,
-            folder=opened.folder,
-            message=message,
-            reason=reason,
-            num_retries=opened.retries.get(trial.key, 0),
-        )
+        said = f": {run.state.message}" if run.state.message else ""
+        _record_loss(trial, opened, crew, reason, f"its flow run ended as {run.state.name} without a record{said}")
+        if trial.num_hosts > 1:
+            disband(run, trial, opened.folder)
+
+
+def _record_loss(trial: Trial, opened: OpenRun, crew: Crew, reason: FailureReason, message: str) -> None:
+    record_loss(
+        trial,
+        run_name=opened.run.run_name,
+        folder=opened.folder,
+        environment=crew.environment,
+        hostnames=crew.hosts[: trial.num_hosts],
+        message=message,
+        reason=reason,
+        num_retries=opened.retries.get(trial.key, 0),
+    )

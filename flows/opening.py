@@ -10,15 +10,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tasks.data.preparation import examine
+from flows import locations
+from tasks.data.exchange import obtain
 from tasks.domain.dataset import PreparedDataset
-from tasks.domain.device import DeviceType
+from tasks.domain.device import Devices, DeviceType
 from tasks.domain.outcome import Status
 from tasks.domain.refusal import Refusal
 from tasks.domain.sweep import STOPPING, Sweep
-from tasks.results.environment import find_devices
+from tasks.domain.trial import Trial
 from tasks.results.error import ResultsError
 from tasks.results.run import Run, check_run_name
+from tasks.results.storage import open_storage
 from tasks.results.store import RunFolder
 from tasks.training.request import PROTOCOL_VERSION
 
@@ -45,18 +47,24 @@ class OpenRun:
 
 @contextmanager
 def open_run(
-    sweep: Sweep, *, run_name: str, command: str, path: Path, cache: Path, may_continue: bool
+    sweep: Sweep,
+    *,
+    run_name: str,
+    command: str,
+    location: Path | str,
+    data: PreparedDataset,
+    devices: Devices,
+    may_continue: bool,
 ) -> Iterator[OpenRun]:
-    """Check the sweep against this machine and its data, and begin or continue the run in the folder `path`.
+    """Check the sweep against the devices and the data, and begin or continue the run at `location`.
 
     No other process can measure into it meanwhile. Raises Refusal, in one sentence for the user, before anything is
     written.
     """
     check_run_name(run_name)
-    folder = RunFolder(path)
+    folder = RunFolder(location)
     if folder.exists() and not may_continue:
-        raise ResultsError(f"{path} already holds a run; choose another name or folder, or continue it by --resume")
-    devices, data = find_devices(), examine(sweep.dataset, cache)
+        raise ResultsError(f"{location} already holds a run; choose another name or folder, or continue it by --resume")
     device = sweep.device or devices.preferred
     sweep.check(devices, data)
     if sweep.versus is not None:
@@ -83,6 +91,23 @@ def open_run(
         kept = {row["trial_key"] for row in trials if row["status"] != Status.FAILED}
         retries = {key: count for key, count in counts.items() if key not in kept}
         yield OpenRun(continued, folder, data, device, deadline, retries)
+
+
+def find_run(run_name: str) -> RunFolder:
+    """The results of a run that was begun; raises Refusal where they are not at the results root of this host."""
+    check_run_name(run_name)
+    folder = RunFolder(locations.run(run_name))
+    if not folder.exists():
+        raise ResultsError(
+            f"{folder.location} holds no run: this host keeps its results elsewhere than its benchmark; set "
+            "STRATBENCH_RESULTS_URL to the same URL, or to a folder that both see, on every host"
+        )
+    return folder
+
+
+def obtain_data(trial: Trial) -> PreparedDataset:
+    """The data of a trial, ready on this host; raises Refusal."""
+    return obtain(trial.dataset, trial.dataset_digest, locations.data_cache(), open_storage(locations.results()))
 
 
 def check_interpreter(path: str) -> None:
@@ -113,7 +138,9 @@ def _continued(folder: RunFolder, wanted: Run) -> Run:
     ]
     different = [f"{name} was {json.dumps(old)}, now {json.dumps(new)}" for name, old, new in pairs if old != new]
     if different:
-        raise ResultsError(f"{folder.path} holds another run: {'; '.join(different)}; choose another name or folder")
+        raise ResultsError(
+            f"{folder.location} holds another run: {'; '.join(different)}; choose another name or folder"
+        )
     continued = dataclasses.replace(found, sweep=wanted.sweep, command=wanted.command)
     folder.update(continued)
     return continued

@@ -1,5 +1,6 @@
 """Progress of a run in Prefect's UI: trials done of trials planned, and the time left."""
 
+import asyncio
 import time
 from uuid import UUID
 
@@ -27,7 +28,7 @@ class Progress:
 
     async def show(self) -> None:
         """Bring the artifact up to date with the records."""
-        num_done = len(self._opened.finished_keys())
+        num_done = len(await asyncio.to_thread(self._opened.finished_keys))
         text = describe(num_done, self._num_planned, num_done - self._num_before, time.monotonic() - self._began)
         await aupdate_progress_artifact(self._artifact_id, 100.0 * num_done / self._num_planned, text)
 

@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from markdown_it import MarkdownIt
 from prefect.client.schemas.objects import StateType
 
+from flows.gang import rank
 from flows.trial import trial
 from tasks.analysis.analysis import Analysis, analyze
 from tasks.domain.strategy import Strategy
@@ -76,8 +78,8 @@ def test_command_of_a_job_holds_nothing_but_a_number(path: Path) -> None:
         for key, value in zip(node.keys, node.values, strict=True):
             if isinstance(key, ast.Constant) and key.value == "command" and isinstance(value, ast.JoinedStr):
                 inserted = [part.value for part in value.values if isinstance(part, ast.FormattedValue)]
-                assert {ast.unparse(part).rpartition(".")[2] for part in inserted} == {"num_workers"}
-                assert type(make_trial(strategy=Strategy.MULTI_WORKER_MIRRORED).num_workers) is int
+                assert {ast.unparse(part).rpartition(".")[2] for part in inserted} == {"workers_per_host"}
+                assert type(make_trial(strategy=Strategy.MULTI_WORKER_MIRRORED).workers_per_host) is int
 
 
 @pytest.mark.parametrize("name", ["../../x", "/x", "..", ".", "", "a/b", "a\\b", "-x", "a\n", "x" * 101, "ä"])
@@ -85,9 +87,13 @@ def test_run_name_of_a_trial_cannot_leave_the_results_root(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STRATBENCH_ROOT", str(tmp_path / "root"))
-    state = asyncio.run(trial.fn(make_trial(), run_name=name, submitted_at=datetime.now(UTC)))
-    assert (state.type, state.name) == (StateType.FAILED, "Refused")
-    assert str(state.message).startswith(f"run_name={name!r} must be")
+    for part in (
+        trial.fn(make_trial(), run_name=name, submitted_at=datetime.now(UTC)),
+        rank.fn(make_trial(), run_name=name, chief=uuid4(), attempt="1_1", place=1),
+    ):
+        state = asyncio.run(part)
+        assert (state.type, state.name) == (StateType.FAILED, "Refused")
+        assert str(state.message).startswith(f"run_name={name!r} must be")
     assert not list(tmp_path.iterdir())
 
 

@@ -131,3 +131,24 @@ def test_block_that_was_begun_on_another_machine_is_not_continued_here(tmp_path:
     (tmp_path / "other").mkdir()
     whole = fill(tmp_path / "other", run, lambda t: paced(1.8)(t) if t.block == 1 else None)
     assert review(replace(opened, folder=whole)).trials, "its next block may be measured anywhere"
+
+
+def test_blocks_are_spread_over_machines_and_each_stays_on_its_own(tmp_path: Path) -> None:
+    run = make_run(pair(3), end=None)
+    folder = fill(tmp_path, run, lambda t: paced(1.8)(t) if t.block == 1 and t.strategy is MIRRORED else None)
+    opened = OpenRun(run, folder, DATA, DeviceType.CPU_SLICE, None)
+    other = replace(ENVIRONMENT, hostname="bench-2", machine_fingerprint="another")
+    first = review(opened, machine=ENVIRONMENT, elsewhere=["bench-2"]).trials
+    assert {trial.block for trial in first} == {1}, "bench-1 has begun it"
+    going = {trial.key for trial in first}
+    second = review(opened, machine=other, taken=going, elsewhere=["bench-1"]).trials
+    assert {trial.block for trial in second} == {2}
+    assert {trial.block for trial in review(opened, machine=other, elsewhere=["bench-1"]).trials} == {2}
+    with pytest.raises(Refusal, match="block 1 was begun on bench-1"):
+        review(opened, machine=other, elsewhere=["bench-3"])
+    going |= {trial.key for trial in second}
+    third = review(opened, machine=ENVIRONMENT, taken=going, elsewhere=["bench-2"]).trials
+    assert {trial.block for trial in third} == {3}
+    end = review(opened, machine=other, taken=going | {trial.key for trial in third}, elsewhere=["bench-1"])
+    assert end.has_ended
+    assert folder.describe().end is None, "it has not come to its end while trials are going on"

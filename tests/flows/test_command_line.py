@@ -11,7 +11,7 @@ import pytest
 from flows.__main__ import main
 from flows.direct import judge
 from flows.opening import open_run
-from tasks.data.preparation import prepare
+from tasks.data.preparation import examine, prepare
 from tasks.domain.device import Devices
 from tasks.domain.exit_code import ExitCode, worst
 from tasks.domain.outcome import InvalidReason, TrialResult
@@ -39,7 +39,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("STRATBENCH_ROOT", raising=False)
-    monkeypatch.setattr("flows.opening.find_devices", lambda: Devices(cores=(0, 1)))
+    monkeypatch.setattr("flows.direct.find_devices", lambda: Devices(cores=(0, 1)))
     monkeypatch.setattr("flows.direct.measure_trial", refuse)
     return tmp_path
 
@@ -171,7 +171,7 @@ def test_results_of_another_schema_version_are_refused(place: Path, capsys: pyte
         assert main(["report", folder]) == ExitCode.REFUSED
         answer = capsys.readouterr().err
         assert answer.startswith(
-            f"stratbench report: {folder} has schema_version=1, this release reads {schema.VERSION}; "
+            f"stratbench report: {folder} has schema_version=1, this release reads 3 and {schema.VERSION}; "
         )
         assert answer.count("\n") == 1
     assert main(["run", "--output", ".", "--resume"]) == ExitCode.REFUSED
@@ -255,7 +255,13 @@ def test_other_environment_that_cannot_train_is_refused(
 
 
 def test_run_is_continued_for_more_blocks_and_for_nothing_else(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    places = {"path": place / "run", "cache": place / "cache", "run_name": "mine", "command": "stratbench run"}
+    places = {
+        "location": place / "run",
+        "data": examine("mnist", place / "cache"),
+        "devices": Devices(cores=(0, 1)),
+        "run_name": "mine",
+        "command": "stratbench run",
+    }
     more = pair(2, half_width=0.01)
     with open_run(pair(1), may_continue=False, **places) as first:
         again = open_run(more, may_continue=True, **places)
