@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -34,6 +34,8 @@ BLOCK = {
     "run_name": "load",
 }
 POLL_SECONDS = 2.0
+SETTLED = 10
+"""Trials after which every part has loaded what it needs."""
 DUMMY = """
 import json, os, runpy, sys
 if sys.orig_argv[1:3] == ["-m", "tasks.training.worker"]:
@@ -88,7 +90,8 @@ def _load(stack: Stack, num_blocks: int) -> int:
         readings.append(reading)
         if reading.num_trials >= _num_planned(num_blocks) // 2:
             break
-    before = {path: path.read_bytes() for path in (folder.path / "trials").glob("*.parquet")}
+    num_before = len(readings)
+    before = {path: path.read_bytes() for path in (Path(folder.location) / "trials").glob("*.parquet")}
     _engine(run).send_signal(signal.SIGKILL)
     print(f"killed the benchmark's engine after {len(before)} trials", flush=True)
     readings += _watch(stack, run, folder)
@@ -102,19 +105,24 @@ def _load(stack: Stack, num_blocks: int) -> int:
     same = all(path.read_bytes() == content for path, content in before.items())
     print(f"{num_valid} of {len(trials)} trials valid; those of before the kill have the same bytes: {same}")
     print(f"{seconds:.0f} s in all; medians: {median(walls):.2f} s a trial, {median(gaps):.2f} s from one to the next")
-    print("| part | memory at 10 % | at the end | MiB per 100 trials | handles at 10 % | at the end | per 100 trials |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    late = [reading for reading in readings if reading.num_trials >= len(trials) // 10]
-    for part in late[-1].memory:
-        cells = []
-        for table, unit in (("memory", 2**20), ("handles", 1)):
-            points = [(r.num_trials, getattr(r, table)[part] / unit) for r in late if part in getattr(r, table)]
-            slope = linear_regression(*zip(*points, strict=True)).slope
-            cells += [f"{points[0][1]:.0f}", f"{points[-1][1]:.0f}", f"{100 * slope:+.1f}"]
-        print(f"| {part} | {' | '.join(cells)} |")
+    print("| part | MiB at first | at the end | MiB per 100 trials before and after the kill | handles | at the end |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for part in readings[-1].memory:
+        first, last = next(r for r in readings if part in r.memory and r.num_trials >= SETTLED), readings[-1]
+        slopes = " and ".join(_slope(phase, part) for phase in (readings[:num_before], readings[num_before:]))
+        mib = f"{first.memory[part] / 2**20:.0f} | {last.memory[part] / 2**20:.0f} | {slopes}"
+        print(f"| {part} | {mib} | {first.handles[part]} | {last.handles[part]} |")
     left = set(processes.marked()) - {p for part in processes.parts().values() for p in (part, *part.children(True))}
     print(f"processes left over: {len(left)}")
     return 0 if same and not left and num_valid == len(trials) else 1
+
+
+def _slope(readings: Sequence[Reading], part: str) -> str:
+    """Growth of a part's memory in MiB per 100 trials, fitted; a part that was started anew may have none."""
+    points = [(r.num_trials, r.memory[part] / 2**20) for r in readings if part in r.memory and r.num_trials >= SETTLED]
+    if len({num for num, _ in points}) < 2:
+        return "?"
+    return f"{100 * linear_regression(*zip(*points, strict=True)).slope:+.1f}"
 
 
 def _num_planned(num_blocks: int) -> int:
