@@ -121,9 +121,9 @@ def test_port_is_taken_between_choice_and_use(drill: Drill, say: Say, monkeypatc
     with socket.socket() as taken, monkeypatch.context() as patch:
         taken.bind((cluster.LOOPBACK, 0))
         taken.listen()
-        free = cluster._free_addresses(1)
+        free = cluster.free_addresses(cluster.LOOPBACK, 1)
         addresses = (*free, f"{cluster.LOOPBACK}:{taken.getsockname()[1]}")
-        patch.setattr(cluster, "_free_addresses", lambda count: addresses)
+        patch.setattr(measurement, "free_addresses", lambda host, count: addresses)
         row = drill.measure(drill.trial(strategy=WORKERS))
     assert (row["status"], row["reason"], row["failed_phase"]) == ("failed", "worker_error", "runtime")
     assert str(row["message"]).startswith("rank 1 ended in phase runtime with ")
