@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import product
 from uuid import UUID
 
 import httpx
@@ -47,14 +48,13 @@ _PART = TypeAdapter(Part)
 
 
 @flow(name="rank", persist_result=False)
-async def rank(trial: Trial, run_name: str, chief: UUID, attempt: str, place: int) -> State:
+async def rank(trial: Trial, run_name: str, meeting: Meeting, place: int) -> State:
     """Train the ranks of one machine of a trial and leave its part to the machine of rank 0.
 
     Args:
         trial: the whole configuration.
         run_name: the run that the trial belongs to.
-        chief: flow run of the trial.
-        attempt: which of its attempts.
+        meeting: where the machines of the trial tell each other their addresses.
         place: number of this machine among those of the trial, from 1.
     """
     try:
@@ -62,7 +62,6 @@ async def rank(trial: Trial, run_name: str, chief: UUID, attempt: str, place: in
         data = await asyncio.to_thread(obtain_data, trial)
     except Refusal as refusal:
         return Failed(name="Refused", message=str(refusal))
-    meeting = Meeting(chief=chief, attempt=attempt, num_places=trial.num_hosts)
     part = await train_ranks(trial, folder, meeting, place, data)
     return Failed(name="Lost", message=part.loss.message) if part.loss else Completed(message="its part is done")
 
@@ -106,8 +105,12 @@ class Gang:
     def train(self, stop: threading.Event, on_line: OnLine) -> list[Part]:
         """One attempt: the parts of all machines, this one's first. Raises TrialStopped once `stop` is set."""
         self._num_attempts += 1
-        attempt = f"{self.run_count}_{self._num_attempts}"
-        meeting = Meeting(chief=self.chief, attempt=attempt, num_places=self.trial.num_hosts)
+        meeting = Meeting(
+            chief=self.chief,
+            run_count=self.run_count,
+            attempt=self._num_attempts,
+            num_places=self.trial.num_hosts,
+        )
         with get_client(sync_client=True) as client, self._submitted(client, meeting, on_line) as runs:
             watch = _Watch(client, runs, stop)
             try:
@@ -130,14 +133,14 @@ class Gang:
                 runs.append(self._submit(meeting, place, host))
             yield runs
         finally:
-            cancel(client, [run.id for run in runs])
+            has_part = [self.folder.storage.exists(_document(meeting, place)) for place in range(1, len(runs) + 1)]
+            cancel(client, [run.id for run, is_done in zip(runs, has_part, strict=True) if not is_done])
             _clear(client, self.folder, meeting)
 
     def _submit(self, meeting: Meeting, place: int, host: str) -> FlowRun:
-        parameters = {"trial": self.trial, "run_name": self.run_name, "chief": meeting.chief, "place": place}
         submission = arun_deployment(
             DEPLOYMENT,
-            parameters={**parameters, "attempt": meeting.attempt},
+            parameters={"trial": self.trial, "run_name": self.run_name, "meeting": meeting, "place": place},
             flow_run_name=f"{self.run_name}: {self.trial.label}, part of {host}",
             timeout=0,
             as_subflow=True,
@@ -216,8 +219,9 @@ def disband(run: FlowRun, trial: Trial, folder: RunFolder) -> None:
     wanted = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]))
     with get_client(sync_client=True) as client:
         cancel(client, [child.id for child in client.read_flow_runs(flow_run_filter=wanted)])
-        for attempt in (f"{count}_{number}" for count in range(1, run.run_count + 1) for number in (1, 2)):
-            _clear(client, folder, Meeting(chief=run.id, attempt=attempt, num_places=trial.num_hosts))
+        for count, attempt in product(range(1, run.run_count + 1), (1, 2)):
+            meeting = Meeting(chief=run.id, run_count=count, attempt=attempt, num_places=trial.num_hosts)
+            _clear(client, folder, meeting)
 
 
 def _clear(client: SyncPrefectClient, folder: RunFolder, meeting: Meeting) -> None:
@@ -238,7 +242,7 @@ def _train_part(
     is_over: Callable[[], bool],
 ) -> Part:
     """Meet the other machines and train the ranks of this one."""
-    own = free_addresses(hosts.here().address, trial.workers_per_host)
+    own = free_addresses(hosts.own_address(), trial.workers_per_host)
     first = place * trial.workers_per_host
     try:
         with meeting.attended(place, own, is_over) as addresses:

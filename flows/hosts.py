@@ -64,7 +64,7 @@ def here() -> Host:
     environment = describe_environment()
     return Host(
         name=check_name(hostname()),
-        address=_address(get_current_settings().api.url),
+        address=own_address(),
         environment=environment,
         devices=find_devices(),
         release=environment.stratbench_version,
@@ -137,8 +137,12 @@ async def _queues(client: PrefectClient, pool: str) -> list[WorkQueue]:
     return queues
 
 
-def _address(api_url: str | None) -> str:
-    """`STRATBENCH_ADDRESS`, or the local address from which the API is reached."""
+def own_address() -> str:
+    """`STRATBENCH_ADDRESS`, or the local address from which the API of the current settings is reached.
+
+    Raises Refusal where it is unfit or cannot be told.
+    """
+    api_url = get_current_settings().api.url
     if given := os.environ.get(ADDRESS):
         if not (_is_ip(given) or _HOST_NAME.fullmatch(given)):
             raise Refusal(f"address={given!r} is neither an IP address nor a host name; name one without a port")

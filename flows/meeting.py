@@ -25,13 +25,15 @@ class Meeting:
 
     chief: UUID
     """The trial's flow run."""
-    attempt: str
-    """Unique among the attempts of that flow run: lower-case letters, digits and underscores."""
+    run_count: int
+    """How often that flow run was started."""
+    attempt: int
+    """Which of the attempts since then, from 1."""
     num_places: int
 
     def name(self, place: int) -> str:
         """Of the variable by which machine `place` (from 0) tells its address."""
-        return f"stratbench_gang_{self.chief.hex}_{self.attempt}_{place}"
+        return f"stratbench_gang_{self.chief.hex}_{self.run_count}_{self.attempt}_{place}"
 
     @contextmanager
     def attended(

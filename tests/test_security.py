@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from prefect.client.schemas.objects import StateType
 
 from flows.gang import rank
+from flows.meeting import Meeting
 from flows.trial import trial
 from tasks.analysis.analysis import Analysis, analyze
 from tasks.domain.strategy import Strategy
@@ -87,9 +88,10 @@ def test_run_name_of_a_trial_cannot_leave_the_results_root(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STRATBENCH_ROOT", str(tmp_path / "root"))
+    meeting = Meeting(chief=uuid4(), run_count=1, attempt=1, num_places=2)
     for part in (
         trial.fn(make_trial(), run_name=name, submitted_at=datetime.now(UTC)),
-        rank.fn(make_trial(), run_name=name, chief=uuid4(), attempt="1_1", place=1),
+        rank.fn(make_trial(), run_name=name, meeting=meeting, place=1),
     ):
         state = asyncio.run(part)
         assert (state.type, state.name) == (StateType.FAILED, "Refused")

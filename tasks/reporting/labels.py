@@ -37,9 +37,8 @@ def devices(run: Run, count: int) -> str:
 
 
 def devices_in_full(run: Run) -> str:
-    """The largest trial's devices with their width: `2 CPU slices (1 core each)`; `on 2 hosts` where it spans some."""
-    hosts = f" on {run.sweep.num_hosts} hosts" if run.sweep.num_hosts > 1 else ""
-    return plural(max_replicas(run), run.device.label) + cores_each(run) + hosts
+    """The largest trial's devices with their width: `2 CPU slices (1 core each)`."""
+    return plural(max_replicas(run), run.device.label) + cores_each(run)
 
 
 def one_device(run: Run) -> str:
@@ -120,10 +119,11 @@ def said(comparison: Comparison) -> str:
 
 
 def width(run: Run, point: Point) -> str:
-    """The devices of one trial of the point: `2 CPU slices`, `1 x 2 cores`."""
+    """The devices of one trial of the point: `2 CPU slices`, `2 CPU slices on 2 hosts`, `1 x 2 cores`."""
     if point.role is Role.REFERENCE:
         return f"1 x {plural(point.num_cores or run.sweep.cores_of(point.role), 'core')}"
-    return devices(run, point.num_replicas)
+    num_hosts = run.sweep.hosts_of(point.strategy)
+    return devices(run, point.num_replicas) + (f" on {num_hosts} hosts" if num_hosts > 1 else "")
 
 
 def unsplit(run: Run) -> str:
