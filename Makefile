@@ -8,7 +8,7 @@ EXTRA ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 PINS := requirements/$(EXTRA).txt
 STAMP := $(VENV)/.installed-$(EXTRA)
 
-.PHONY: benchmark smoke test test-extras drill lint environment up status down pins
+.PHONY: benchmark smoke test test-extras drill extras lint environment up status down pins
 
 benchmark: environment
 	@$(BIN)/stratbench benchmark full
@@ -21,14 +21,16 @@ test: environment lint
 
 # What needs an extra, which no process should load that does not: the templates of container pools, completed by
 # Prefect's own workers, and results in an object store.
-test-extras: environment
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
-	  --target build/extras -r requirements/extras.txt
+test-extras: extras
 	@PYTHONPATH=build/extras $(BIN)/python -m pytest tests/test_templates.py tests/results tests/data/test_exchange.py
 
-# All fault drills, also those of more than 20 s; prints their table (45 minutes).
-drill: environment
+# All fault drills, also those of more than 20 s; prints their table (75 minutes).
+drill: extras
 	@$(BIN)/python -m pytest tests/drills tests/flows/stack/test_automations.py -m "drill or not drill"
+
+extras: environment
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
+	  --target build/extras -r requirements/extras.txt
 
 lint: environment
 	@$(BIN)/ruff check .

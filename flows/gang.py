@@ -173,7 +173,7 @@ class Gang:
                 break
             cancel(client, [run.id for place, run in enumerate(runs, start=1) if place not in parts])
         for place, (host, run) in enumerate(zip(self.others, runs, strict=True), start=1):
-            yield parts.get(place) or _silent(host, ended.get(run.id))
+            yield parts.get(place) or _silent(self.trial, place, host, ended.get(run.id))
 
 
 class _Watch:
@@ -243,13 +243,17 @@ def _train_part(
 ) -> Part:
     """Meet the other machines and train the ranks of this one."""
     own = free_addresses(hosts.own_address(), trial.workers_per_host)
-    first = place * trial.workers_per_host
     try:
         with meeting.attended(place, own, is_over) as addresses:
-            ranks = Ranks(numbers=range(first, first + trial.workers_per_host), addresses=addresses)
+            ranks = Ranks(numbers=_ranks(trial, place), addresses=addresses)
             return train_part(trial, ranks, data, stop=stop, on_line=on_line)
     except MissedError as missed:
         return lost_part(FailureReason.CANCELLED, str(missed))
+
+
+def _ranks(trial: Trial, place: int) -> range:
+    """The ranks of machine `place`."""
+    return range(place * trial.workers_per_host, (place + 1) * trial.workers_per_host)
 
 
 def _document(meeting: Meeting, place: int) -> str:
@@ -257,10 +261,12 @@ def _document(meeting: Meeting, place: int) -> str:
     return f"parts/{meeting.name(place)}.json"
 
 
-def _silent(host: str, end: str | None) -> Part:
-    """The part of a machine that has left none, although its flow run came to that end, or to none (None)."""
+def _silent(trial: Trial, place: int, host: str, end: str | None) -> Part:
+    """The part of machine `place` that has left none, although its flow run came to that end, or to none (None)."""
     reason = FailureReason.HOST_LOST if end is None else FailureReason.RUN_LOST
-    message = end or "no word of its part: the machine was lost, or the connection to it"
+    ranks = _ranks(trial, place)
+    who = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
+    message = f"no word of {who}: {end or 'the machine was lost, or the connection to it'}"
     loss = Loss(reason=reason, message=message, phase=None, lost_at=time.time())
     return Part(hostname=host, outcomes=(), loss=loss, wall_seconds=0.0, ended_at=0.0, usage=None)
 

@@ -558,9 +558,9 @@ def stop_rank(host: Machine) -> None:
 @pytest.mark.parametrize(
     ("lose", "reason", "words"),
     [
-        pytest.param(cut, "host_lost", "h2: ", id="link cut"),
-        pytest.param(kill, "host_lost", "h2: ", id="host killed"),
-        pytest.param(cut_and_kill, "host_lost", "h2: ", id="host without power"),
+        pytest.param(cut, "host_lost", "h2: no word of rank 1", id="link cut"),
+        pytest.param(kill, "host_lost", "h2: no word of rank 1", id="host killed"),
+        pytest.param(cut_and_kill, "host_lost", "h2: no word of rank 1", id="host without power"),
         pytest.param(stop_rank, "worker_stopped", "h2: rank 1 was stopped", id="rank stopped"),
     ],
 )

@@ -174,6 +174,7 @@ def test_machine_that_says_no_word_is_lost_and_told_to_stop(play: Play) -> None:
     assert silent.hostname == "h2"
     assert silent.loss
     assert silent.loss.reason is FailureReason.HOST_LOST
+    assert silent.loss.message == "no word of rank 1: the machine was lost, or the connection to it"
     assert play.state() == "Cancelling"
 
 
@@ -198,7 +199,7 @@ def test_flow_run_that_ended_without_a_part_is_told_with_its_message(play: Play)
     failed = play.train()[1]
     assert failed.loss
     assert failed.loss.reason is FailureReason.RUN_LOST
-    assert failed.loss.message == "its flow run ended as Failed: no such data"
+    assert failed.loss.message == "no word of rank 1: its flow run ended as Failed: no such data"
 
 
 def test_stopped_trial_stops_the_other_machine_and_has_no_parts(play: Play) -> None:
