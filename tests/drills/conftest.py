@@ -5,6 +5,8 @@ from collections.abc import Callable
 import pytest
 from _pytest.terminal import TerminalReporter
 
+pytest.register_assert_rewrite("tests.drills.sites")
+
 Say = Callable[..., None]
 COLUMNS = ("event", "signal", "outcome")
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -163,6 +164,15 @@ def make_cluster(folder: Path, num_hosts: int) -> Iterator[Cluster]:
         assert not left, f"still running in the cluster: {left}"
     finally:
         _remove(number)
+
+
+def is_reached(machine: Machine, port: int) -> bool:
+    """Whether it takes a connection to that port from this machine."""
+    try:
+        socket.create_connection((machine.address, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 @cache

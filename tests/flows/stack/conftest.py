@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
 
-from flows.stack import processes
+from flows.stack import processes, server, signals
 
 SAMPLE = Path(__file__).parent / "sample"
 
@@ -25,3 +27,17 @@ def isolate(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("PREFECT_PROFILES_PATH", str(folder / "no-profiles.toml"))
     monkeypatch.setenv("STRATBENCH_ROOT", str(folder))
     monkeypatch.setenv("PYTHONPATH", str(SAMPLE))
+
+
+@contextmanager
+def serve(folder: Path, ports: str) -> Iterator[SyncPrefectClient]:
+    """Start a server that knows nothing of us, with `folder` as the root; ends with every process of it."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        isolate(monkeypatch, folder)
+        try:
+            with signals.interruptible():
+                started = server.start(server.parse_ports(ports))
+            with started.connected() as client:
+                yield client
+        finally:
+            processes.sweep()

@@ -16,10 +16,10 @@ from prefect.server.events.schemas.automations import EventTrigger
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.states import Cancelling, Completed
 
-from flows.stack import automations, deployments, environment, processes, server, signals
+from flows.stack import automations, deployments, environment, processes
 from flows.stack.local import down, up
 from tasks.domain.refusal import Refusal
-from tests.flows.stack.conftest import SAMPLE, isolate
+from tests.flows.stack.conftest import SAMPLE, serve
 
 pytestmark = pytest.mark.stack
 PORTS = "4500-4599"
@@ -30,15 +30,8 @@ FLOW_RUN = "PREFECT__FLOW_RUN_ID"
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncPrefectClient]:
     """Of a server that knows nothing of us."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        isolate(monkeypatch, tmp_path_factory.mktemp("root"))
-        try:
-            with signals.interruptible():
-                started = server.start(server.parse_ports(PORTS))
-            with started.connected() as connected:
-                yield connected
-        finally:
-            processes.sweep()
+    with serve(tmp_path_factory.mktemp("root"), PORTS) as connected:
+        yield connected
 
 
 def test_each_is_created_once_and_renewed_where_it_differs(client: SyncPrefectClient) -> None:

@@ -14,11 +14,11 @@ from prefect.states import Cancelled, Pending
 
 from flows import hosts
 from flows.hosts import Entry, Host
-from flows.stack import pools, processes, queues, server, signals
+from flows.stack import pools, queues
 from tasks.domain.device import Devices
 from tasks.domain.refusal import Refusal
 from tests.analysis.example_runs import ENVIRONMENT
-from tests.flows.stack.conftest import isolate
+from tests.flows.stack.conftest import serve
 
 pytestmark = pytest.mark.stack
 PORTS = "4300-4399"
@@ -29,16 +29,9 @@ HOLDER = "gpu on h1 (abc)"
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncPrefectClient]:
     """Of a server with our pools."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        isolate(monkeypatch, tmp_path_factory.mktemp("root"))
-        try:
-            with signals.interruptible():
-                started = server.start(server.parse_ports(PORTS))
-            with started.connected() as connected:
-                pools.ensure(connected, pools.specs(pools.Pools(), "h1"))
-                yield connected
-        finally:
-            processes.sweep()
+    with serve(tmp_path_factory.mktemp("root"), PORTS) as connected:
+        pools.ensure(connected, pools.specs(pools.Pools(), "h1"))
+        yield connected
 
 
 @pytest.fixture
