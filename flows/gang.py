@@ -3,30 +3,29 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from uuid import UUID
 
-import httpx
 from prefect import flow, task
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import arun_deployment
-from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Cancelling, Completed, Failed
 from pydantic import TypeAdapter
 
 from flows import hosts
-from flows.meeting import Meeting, MissedError
+from flows.meeting import OUTAGES, SECONDS, Meeting, MissedError
 from flows.opening import find_run, obtain_data
 from tasks.domain.dataset import PreparedDataset
 from tasks.domain.outcome import FailureReason
 from tasks.domain.refusal import Refusal
 from tasks.domain.trial import Trial
+from tasks.results.error import ResultsError
 from tasks.results.store import RunFolder
 from tasks.training.cluster import free_addresses
 from tasks.training.launcher import OnLine, TrialStopped, lost_part
@@ -42,7 +41,6 @@ REPORT_SECONDS = 15.0
 """Patience with the other machines once the ranks here have ended; then they are told to stop."""
 STOP_SECONDS = 30.0
 """Patience with those that were told to stop."""
-OUTAGES = (httpx.TransportError, PrefectHTTPStatusError)
 
 _PART = TypeAdapter(Part)
 
@@ -82,6 +80,8 @@ async def train_ranks(trial: Trial, folder: RunFolder, meeting: Meeting, place: 
             if stopped.part:
                 keep(stopped.part)
             raise
+        finally:
+            _leave(folder, meeting, place)
 
     return await stoppable(work)
 
@@ -111,7 +111,8 @@ class Gang:
             attempt=self._num_attempts,
             num_places=self.trial.num_hosts,
         )
-        with get_client(sync_client=True) as client, self._submitted(client, meeting, on_line) as runs:
+        parts: dict[int, Part] = {}
+        with get_client(sync_client=True) as client, self._submitted(client, meeting, parts, on_line) as runs:
             watch = _Watch(client, runs, stop)
             try:
                 own = _train_part(self.trial, meeting, 0, self.data, watch.halt, on_line, watch.is_over)
@@ -121,11 +122,13 @@ class Gang:
                 own = stopped.part
             finally:
                 watch.end()
-            return [own, *self._collect(client, meeting, runs, stop)]
+            return [own, *self._collect(client, meeting, runs, parts, stop)]
 
     @contextmanager
-    def _submitted(self, client: SyncPrefectClient, meeting: Meeting, on_line: OnLine) -> Iterator[list[FlowRun]]:
-        """The flow runs of the other machines; none goes on behind this, and nothing of them is left."""
+    def _submitted(
+        self, client: SyncPrefectClient, meeting: Meeting, parts: Mapping[int, Part], on_line: OnLine
+    ) -> Iterator[list[FlowRun]]:
+        """The flow runs of the other machines; none but those of `parts` goes on behind this, nothing is left."""
         runs: list[FlowRun] = []
         try:
             for place, host in enumerate(self.others, start=1):
@@ -133,8 +136,7 @@ class Gang:
                 runs.append(self._submit(meeting, place, host))
             yield runs
         finally:
-            has_part = [self.folder.storage.exists(_document(meeting, place)) for place in range(1, len(runs) + 1)]
-            cancel(client, [run.id for run, is_done in zip(runs, has_part, strict=True) if not is_done])
+            cancel(client, [run.id for place, run in enumerate(runs, start=1) if place not in parts])
             _clear(client, self.folder, meeting)
 
     def _submit(self, meeting: Meeting, place: int, host: str) -> FlowRun:
@@ -150,30 +152,35 @@ class Gang:
         return asyncio.run(submission)
 
     def _collect(
-        self, client: SyncPrefectClient, meeting: Meeting, runs: Sequence[FlowRun], stop: threading.Event
+        self,
+        client: SyncPrefectClient,
+        meeting: Meeting,
+        runs: Sequence[FlowRun],
+        parts: dict[int, Part],
+        stop: threading.Event,
     ) -> Iterator[Part]:
         """The other machines' parts; those that come to no end are told to stop, those that stay silent are lost."""
-        parts: dict[int, Part] = {}
-        ended: dict[UUID, str] = {}
-        for is_told, patience in ((False, REPORT_SECONDS), (True, STOP_SECONDS)):
+        ended: dict[UUID, State] = {}
+        told: set[int] = set()
+        for patience in (REPORT_SECONDS, STOP_SECONDS):
             deadline = time.monotonic() + patience
             while missing := [place for place in range(1, self.trial.num_hosts) if place not in parts]:
                 if stop.is_set():
                     raise TrialStopped
-                over = _ended(client, runs)
-                ended |= {} if is_told else over
+                ended |= _ended(client, runs)
                 for place in missing:
-                    with suppress(FileNotFoundError):
-                        content = self.folder.storage.read(_document(meeting, place))
-                        parts[place] = _PART.validate_json(content)
-                if time.monotonic() > deadline or all(runs[place - 1].id in over for place in missing):
+                    with suppress(FileNotFoundError, ResultsError):
+                        found = _PART.validate_json(self.folder.storage.read(_document(meeting, place)))
+                        parts[place] = found if place in told else _as_lost(found)
+                if time.monotonic() > deadline or all(runs[place - 1].id in ended for place in missing):
                     break
                 time.sleep(POLL_SECONDS / 2)
             else:
                 break
-            cancel(client, [run.id for place, run in enumerate(runs, start=1) if place not in parts])
+            told |= {place for place in missing if place not in parts and runs[place - 1].id not in ended}
+            cancel(client, [runs[place - 1].id for place in told])
         for place, (host, run) in enumerate(zip(self.others, runs, strict=True), start=1):
-            yield parts.get(place) or _silent(self.trial, place, host, ended.get(run.id))
+            yield parts.get(place) or _silent(self.trial, place, host, ended.get(run.id), place in told)
 
 
 class _Watch:
@@ -198,7 +205,9 @@ class _Watch:
 
     def _run(self) -> None:
         while not self._has_ended.wait(POLL_SECONDS):
-            if self._lost_at is None and any(_ended(self._client, self._runs).values()):
+            if self._lost_at is None and not all(
+                state.is_completed() for state in _ended(self._client, self._runs).values()
+            ):
                 self._lost_at = time.monotonic()
             if self._stop.is_set() or (self._lost_at and time.monotonic() > self._lost_at + FOLLOW_SECONDS):
                 self.halt.set()
@@ -229,7 +238,16 @@ def _clear(client: SyncPrefectClient, folder: RunFolder, meeting: Meeting) -> No
     with suppress(*OUTAGES):
         meeting.forget(client, *places)
     for place in places:
-        folder.storage.remove(_document(meeting, place))
+        with suppress(ResultsError):
+            folder.storage.remove(_document(meeting, place))
+
+
+def _leave(folder: RunFolder, meeting: Meeting, place: int) -> None:
+    """Take back what machine `place` has told, and its part if it comes too late: its chief has taken all back."""
+    with suppress(*OUTAGES, ResultsError), get_client(sync_client=True) as client:
+        if not meeting.stands(client, place):
+            folder.storage.remove(_document(meeting, place))
+        meeting.forget(client, place)
 
 
 def _train_part(
@@ -244,11 +262,14 @@ def _train_part(
     """Meet the other machines and train the ranks of this one."""
     own = free_addresses(hosts.own_address(), trial.workers_per_host)
     try:
-        with meeting.attended(place, own, is_over) as addresses:
-            ranks = Ranks(numbers=_ranks(trial, place), addresses=addresses)
-            return train_part(trial, ranks, data, stop=stop, on_line=on_line)
+        with get_client(sync_client=True) as client:
+            addresses = meeting.attend(client, place, own, is_over)
     except MissedError as missed:
-        return lost_part(FailureReason.CANCELLED, str(missed))
+        who = " and ".join(_say_ranks(trial, place) for place in missed.places)
+        if missed.is_late:
+            return lost_part(FailureReason.HOST_LOST, f"{who} did not come for {SECONDS:.0f} s")
+        return lost_part(FailureReason.CANCELLED, f"it was over before {who} came")
+    return train_part(trial, Ranks(numbers=_ranks(trial, place), addresses=addresses), data, stop=stop, on_line=on_line)
 
 
 def _ranks(trial: Trial, place: int) -> range:
@@ -261,13 +282,31 @@ def _document(meeting: Meeting, place: int) -> str:
     return f"parts/{meeting.name(place)}.json"
 
 
-def _silent(trial: Trial, place: int, host: str, end: str | None) -> Part:
-    """The part of machine `place` that has left none, although its flow run came to that end, or to none (None)."""
-    reason = FailureReason.HOST_LOST if end is None else FailureReason.RUN_LOST
+def _say_ranks(trial: Trial, place: int) -> str:
     ranks = _ranks(trial, place)
-    who = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
-    message = f"no word of {who}: {end or 'the machine was lost, or the connection to it'}"
-    loss = Loss(reason=reason, message=message, phase=None, lost_at=time.time())
+    return f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
+
+
+def _as_lost(part: Part) -> Part:
+    """That part; if it was stopped, and not by its chief, its machine has left."""
+    if part.loss is None or part.loss.reason is not FailureReason.CANCELLED:
+        return part
+    message = f"its worker was stopped or its flow run cancelled: {part.loss.message}"
+    return replace(part, loss=replace(part.loss, reason=FailureReason.HOST_LOST, message=message))
+
+
+def _silent(trial: Trial, place: int, host: str, end: State | None, was_told: bool) -> Part:
+    """The part of machine `place` that has left none, although its flow run came to that end, or to none.
+
+    `was_told` says whether it ended, if it did, because it was told to.
+    """
+    if end is None:
+        reason, how = FailureReason.HOST_LOST, "the machine was lost, or the connection to it"
+    elif was_told and end.is_cancelled():
+        reason, how = FailureReason.CANCELLED, "it was told to stop before it trained"
+    else:
+        reason, how = FailureReason.RUN_LOST, f"its flow run ended as {end.name}: {end.message}"
+    loss = Loss(reason=reason, message=f"no word of {_say_ranks(trial, place)}: {how}", phase=None, lost_at=time.time())
     return Part(hostname=host, outcomes=(), loss=loss, wall_seconds=0.0, ended_at=0.0, usage=None)
 
 
@@ -275,12 +314,9 @@ def _read(client: SyncPrefectClient, ids: Sequence[UUID]) -> list[FlowRun]:
     return client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(ids))))
 
 
-def _ended(client: SyncPrefectClient, runs: Sequence[FlowRun]) -> dict[UUID, str]:
-    """Of the runs that have come to an end, how; empty for a good one. An outage of the API is no end."""
-    found = {}
+def _ended(client: SyncPrefectClient, runs: Sequence[FlowRun]) -> dict[UUID, State]:
+    """How those of the runs ended that have come to an end. An outage of the API is no end."""
     with suppress(*OUTAGES):
-        for run in _read(client, [run.id for run in runs]):
-            if run.state and run.state.is_final():
-                bad = f"its flow run ended as {run.state.name}: {run.state.message}"
-                found[run.id] = "" if run.state.is_completed() else bad
-    return found
+        found = _read(client, [run.id for run in runs])
+        return {run.id: run.state for run in found if run.state and run.state.is_final()}
+    return {}

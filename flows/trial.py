@@ -13,7 +13,7 @@ from prefect.states import Completed, Failed
 
 from flows.gang import Gang
 from flows.names import LEASE, machine_limit
-from flows.opening import find_run, obtain_data
+from flows.opening import check_interpreter, find_run, obtain_data
 from tasks.domain.outcome import Status
 from tasks.domain.refusal import Refusal
 from tasks.domain.trial import Trial
@@ -48,6 +48,8 @@ async def trial(
         async with concurrency([machine_limit(name) for name in (hostname(), *others)], **LEASE):
             if folder.has(trial.key, num_retries):
                 return Completed(message="recorded already")
+            if interpreter:  # each machine has its own, if it has
+                await asyncio.to_thread(check_interpreter, interpreter)
             data = await asyncio.to_thread(obtain_data, trial)
             chief, count = UUID(flow_run.id), flow_run.run_count
             gang = Gang(

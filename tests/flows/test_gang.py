@@ -1,5 +1,6 @@
 """A trial of several machines: its flow run against a real server; what the others do is played."""
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -7,20 +8,26 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import VariableCreate
 from prefect.client.schemas.objects import FlowRun
-from prefect.states import Completed, Failed, Running
+from prefect.logging import disable_run_logger
+from prefect.states import Completed, Failed, Running, Scheduled
 from prefect.testing.utilities import prefect_test_harness
 
 from flows import gang, meeting
 from flows.gang import Gang, disband
 from flows.meeting import Meeting, MissedError
-from tasks.domain.outcome import FailureReason
+from tasks.domain.outcome import FailureReason, TrialFailure
 from tasks.domain.strategy import Strategy
+from tasks.results.error import ResultsError
+from tasks.results.storage import LocalStorage
 from tasks.results.store import RunFolder
 from tasks.training.launcher import TrialStopped
+from tasks.training.merging import merge_parts
 from tasks.training.part import Loss, Part
 from tests.analysis.example_runs import make_run
 from tests.examples import DATA, make_trial
@@ -66,28 +73,64 @@ def test_machines_that_meet_know_all_addresses_in_the_order_of_the_ranks(client:
     three = Meeting(chief=uuid4(), run_count=1, attempt=1, num_places=3)
 
     def attend(place: int) -> tuple[str, ...]:
-        with three.attended(place, (f"h{place}:1", f"h{place}:2")) as addresses:
-            everybody.wait(20)
-            return addresses
+        with get_client(sync_client=True) as own:
+            return three.attend(own, place, (f"h{place}:1", f"h{place}:2"))
 
-    everybody = threading.Barrier(3)
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(attend, (2, 0, 1)))
     assert found == [("h0:1", "h0:2", "h1:1", "h1:2", "h2:1", "h2:2")] * 3
+    three.forget(client, 0, 1, 2)
     assert client.read_variables() == []
 
 
-def test_meeting_to_which_somebody_does_not_come_ends_and_leaves_nothing(
+def test_meeting_to_which_somebody_does_not_come_ends(
     client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(meeting, "SECONDS", 0.5)
     two = Meeting(chief=uuid4(), run_count=1, attempt=1, num_places=2)
-    with pytest.raises(MissedError, match="1 of 2 machines came to the meeting"), two.attended(1, ("h1:1",)):
-        pass
+    with pytest.raises(MissedError) as late:
+        two.attend(client, 1, ("h1:1",))
+    assert (late.value.places, late.value.is_late) == ([0], True)
+    two.forget(client, 1)
     monkeypatch.setattr(meeting, "SECONDS", 600)
-    with pytest.raises(MissedError), two.attended(0, ("h0:1",), is_over=lambda: True):
-        pass
-    assert client.read_variables() == []
+    with pytest.raises(MissedError) as over:
+        two.attend(client, 0, ("h0:1",), is_over=lambda: True)
+    assert (over.value.places, over.value.is_late) == ([1], False)
+    two.forget(client, 0)
+
+
+def test_meeting_waits_an_outage_out(client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Meeting(chief=uuid4(), run_count=1, attempt=1, num_places=1)
+    read, failures = client.read_variable_by_name, [httpx.ConnectError("no route"), httpx.ReadTimeout("busy")]
+
+    def fail_at_first(name: str) -> object:
+        if failures:
+            raise failures.pop()
+        return read(name)
+
+    monkeypatch.setattr(client, "read_variable_by_name", fail_at_first)
+    assert one.attend(client, 0, ("h0:1",)) == ("h0:1",)
+    one.forget(client, 0)
+
+
+@pytest.mark.parametrize(
+    ("is_late", "reason", "message"),
+    [
+        (True, FailureReason.HOST_LOST, "rank 1 did not come for 300 s"),
+        (False, FailureReason.CANCELLED, "it was over before rank 1 came"),
+    ],
+)
+def test_machine_that_missed_the_meeting_is_named_by_its_ranks(
+    is_late: bool, reason: FailureReason, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def miss(*arguments: object) -> None:
+        raise MissedError([1], is_late=is_late)
+
+    monkeypatch.setattr(Meeting, "attend", miss)
+    two, nobody = Meeting(chief=uuid4(), run_count=1, attempt=1, num_places=2), threading.Event()
+    loss = gang._train_part(TRIAL, two, 0, DATA, nobody, logging.getLogger("test").info, nobody.is_set).loss
+    assert loss
+    assert (loss.reason, loss.message) == (reason, message)
 
 
 class Play:
@@ -216,15 +259,99 @@ def test_stopped_trial_stops_the_other_machine_and_has_no_parts(play: Play) -> N
     assert play.state() == "Cancelling"
 
 
+def test_machine_that_was_stopped_by_somebody_else_is_to_blame(play: Play) -> None:
+    def other(run: FlowRun, leave: Callable[[Part], None]) -> None:
+        leave(part("h2", lost(FailureReason.CANCELLED, "rank 1 was stopped in phase training")))
+        play.end(run, "stopped")
+
+    follow_up = part("h1", lost(FailureReason.WORKER_ERROR, "rank 0 ended with UnavailableError"))
+    play.own, play.other = lambda halt: follow_up, other
+    failure = merge_parts(TRIAL, play.train())
+    assert isinstance(failure, TrialFailure)
+    assert failure.reason is FailureReason.HOST_LOST
+    assert failure.message == (
+        "h2: its worker was stopped or its flow run cancelled: rank 1 was stopped in phase training"
+    )
+
+
+def test_machine_that_was_told_to_stop_before_it_trained_is_not_to_blame(play: Play) -> None:
+    def other(run: FlowRun, leave: Callable[[Part], None]) -> None:
+        play.client.set_flow_run_state(run.id, Scheduled(), force=True)
+
+    error = part("h1", lost(FailureReason.WORKER_ERROR, "rank 0 ended with an error of its own"))
+    play.own, play.other = lambda halt: error, other
+    parts = play.train()
+    assert parts[1].loss
+    assert parts[1].loss.reason is FailureReason.CANCELLED
+    failure = merge_parts(TRIAL, parts)
+    assert isinstance(failure, TrialFailure)
+    assert failure.message == "h1: rank 0 ended with an error of its own"
+
+
+def test_store_that_fails_for_a_moment_costs_no_part(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = type(play.folder.storage)
+    read, remove, failing = storage.read, storage.remove, {"read", "remove"}
+
+    def fail_once(what: str) -> None:
+        if what in failing:
+            failing.remove(what)
+            raise ResultsError("the results cannot be reached")
+
+    def read_later(self: LocalStorage, name: str) -> bytes:
+        fail_once("read")
+        return read(self, name)
+
+    def remove_later(self: LocalStorage, name: str) -> None:
+        fail_once("remove")  # of the chief's own place, which has left none
+        remove(self, name)
+
+    monkeypatch.setattr(storage, "read", read_later)
+    monkeypatch.setattr(storage, "remove", remove_later)
+    assert [part.hostname for part in play.train()] == ["h1", "h2"]
+    assert not failing
+
+
+@pytest.fixture
+def at_h2(play: Play, monkeypatch: pytest.MonkeyPatch) -> Callable[[Meeting], Part]:
+    """The task by which h2 trains its part, without a training."""
+    monkeypatch.setattr(gang, "_train_part", lambda *arguments: part("h2"))
+
+    def train(two: Meeting) -> Part:
+        with disable_run_logger():
+            return asyncio.run(gang.train_ranks.fn(TRIAL, play.folder, two, 1, DATA))
+
+    return train
+
+
+def test_part_is_left_although_the_api_is_away(
+    play: Play, at_h2: Callable[[Meeting], Part], client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> bool:
+        raise httpx.ConnectError("no route")
+
+    two = Meeting(chief=play.chief, run_count=1, attempt=1, num_places=2)
+    monkeypatch.setattr(Meeting, "stands", fail)
+    assert at_h2(two).hostname == "h2"
+    assert play.folder.storage.exists(gang._document(two, 1))
+    play.folder.storage.remove(gang._document(two, 1))
+
+
+def test_part_that_comes_after_its_trial_has_ended_is_removed(
+    play: Play, at_h2: Callable[[Meeting], Part], client: SyncPrefectClient
+) -> None:
+    two = Meeting(chief=play.chief, run_count=1, attempt=1, num_places=2)
+    client.create_variable(VariableCreate(name=two.name(1), value=["h2:1"]))
+    at_h2(two)
+    assert play.folder.storage.exists(gang._document(two, 1)), "its chief is there"
+    assert client.read_variables() == [], "the chief has taken back what h2 told"
+    at_h2(two)
+    assert play.is_clean(), "nobody would read it any more"
+
+
 def test_what_a_lost_chief_has_left_is_removed(play: Play, client: SyncPrefectClient) -> None:
     attempt = Meeting(chief=play.chief, run_count=1, attempt=2, num_places=2)
-    with pytest.raises(KeyboardInterrupt), attempt.attended(0, ("h1:1",), is_over=_interrupt):
-        pass
+    client.create_variable(VariableCreate(name=attempt.name(0), value=["h1:1"]))
     play.folder.storage.put_if_absent(gang._document(attempt, 1), b"{}")
     assert not play.is_clean()
     client.set_flow_run_state(play.chief, Running(), force=True)
     disband(client.read_flow_run(play.chief), TRIAL, play.folder)
-
-
-def _interrupt() -> bool:
-    raise KeyboardInterrupt
