@@ -1,7 +1,6 @@
 """Crews: the machines that train a block together. A block stays with its crew, blocks are spread over the crews."""
 
 import asyncio
-import logging
 import time
 from dataclasses import dataclass
 
@@ -9,18 +8,17 @@ from prefect.client.orchestration import get_client
 
 from flows import hosts
 from flows.hosts import Host
+from flows.patience import Log, patiently
 from tasks.domain.dataset import PreparedDataset
 from tasks.domain.device import Devices
 from tasks.domain.refusal import Refusal
 from tasks.domain.sweep import Sweep
 from tasks.results.environment import Environment, describe_environment, find_devices
 
-Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
-
 TRIAL = "trial/gpu"
 """The deployment of the flow `trial`."""
 WAIT_SECONDS = 180.0
-"""Patience with machines that are not online: a worker may be starting again."""
+"""Patience with machines that are away or paused: a worker may be starting again."""
 POLL_SECONDS = 5.0
 CHECK_SECONDS = 20.0
 
@@ -55,35 +53,40 @@ def only_this() -> Crew:
 
 
 async def muster(sweep: Sweep, data: PreparedDataset, logger: Log) -> tuple[Crew, ...]:
-    """The crews of the machines that are online and can serve the sweep; machines that are left over stay idle.
+    """The crews of the machines that are available and can serve the sweep; machines that are left over stay idle.
 
     Raises Refusal where there is none.
     """
     async with get_client() as client:
         pool = (await client.read_deployment_by_name(TRIAL)).work_pool_name or ""
         if not await hosts.has_any(client, pool):
+            if sweep.num_hosts > 1:
+                raise Refusal(
+                    f"num_hosts={sweep.num_hosts} needs hosts, and the work pool {pool!r} has none; join them by "
+                    "`stratbench worker`"
+                )
             sweep.check(find_devices(), data)
             return (only_this(),)
     able, refusals = [], []
-    for host in (online := await _wait(sweep.num_hosts, pool, logger)):
+    for host in (found := await _wait(sweep.num_hosts, pool, logger)):
         try:
             sweep.check(host.devices, data)
             able.append(host)
         except Refusal as refusal:
             refusals.append(refusal)
             logger.warning(f"{host.name} is left out: {refusal}")
-    if len(refusals) == len(online) == 1:
+    if len(refusals) == len(found) == 1:
         raise refusals[0]
     if len(able) < sweep.num_hosts:
         raise Refusal(
             f"num_hosts={sweep.num_hosts} needs more than the {len(able)} machines of the work pool {pool!r} that are "
-            f"online and can serve the run{''.join(f'; {each}' for each in refusals[:1])}; join one by "
+            f"online, not paused, and can serve the run{''.join(f'; {each}' for each in refusals[:1])}; join one by "
             "`stratbench worker`"
         )
     kinds = {host.devices.preferred: host.name for host in able}
     if sweep.device is None and len(kinds) > 1:
-        found = " and ".join(f"{name} trains on {kind}" for kind, name in kinds.items())
-        raise Refusal(f"{found}: say by device which of them is meant")
+        both = " and ".join(f"{name} trains on {kind}" for kind, name in kinds.items())
+        raise Refusal(f"{both}: say by device which of them is meant")
     groups = [able[first : first + sweep.num_hosts] for first in range(0, len(able), sweep.num_hosts)]
     return tuple(
         Crew(
@@ -98,21 +101,21 @@ async def muster(sweep: Sweep, data: PreparedDataset, logger: Log) -> tuple[Crew
 
 
 async def _wait(num_hosts: int, pool: str, logger: Log) -> tuple[Host, ...]:
-    """The machines that are online, once there are enough, or after a while as many as there are."""
+    """The machines that are available, once there are enough, or after a while as many as there are."""
     deadline = time.monotonic() + WAIT_SECONDS
-    while len(found := await _online(pool)) < num_hosts and time.monotonic() < deadline:
-        logger.info(f"waiting for {num_hosts} machines of the work pool {pool!r}; online: {len(found)}")
+    while len(found := await patiently(lambda: _available(pool), logger)) < num_hosts and time.monotonic() < deadline:
+        logger.info(f"waiting for {num_hosts} machines of the work pool {pool!r}; online and not paused: {len(found)}")
         await asyncio.sleep(POLL_SECONDS)
     return found
 
 
-async def _online(pool: str) -> tuple[Host, ...]:
+async def _available(pool: str) -> tuple[Host, ...]:
     async with get_client() as client:
         return await hosts.online(client, pool)
 
 
 class Attendance:
-    """Which machines of a crew are away, and for how long."""
+    """Which machines of a crew are away or paused, and for how long."""
 
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
@@ -120,19 +123,19 @@ class Attendance:
         self._next = 0.0
 
     async def absent(self) -> frozenset[str]:
-        """The machines that have been away for WAIT_SECONDS; the server is asked every CHECK_SECONDS at most."""
+        """Those that have been away or paused for WAIT_SECONDS; the server is asked every CHECK_SECONDS at most."""
         now = time.monotonic()
         if self._crew.pool and now >= self._next:
-            online = {host.name for host in await _online(self._crew.pool)}
-            away = [name for name in self._crew.hosts if name not in online]
+            there = {host.name for host in await _available(self._crew.pool)}
+            away = [name for name in self._crew.hosts if name not in there]
             self._away_since = {name: self._away_since.get(name, now) for name in away}
             self._next = now + CHECK_SECONDS
         return frozenset(name for name, since in self._away_since.items() if now - since >= WAIT_SECONDS)
 
-    async def are_all_there(self) -> bool:
-        """Whether all are there, after a while in which they may come back."""
+    async def are_all_there(self, logger: Log) -> bool:
+        """Whether all are there, after a while in which they may come back; an outage of the API is waited out."""
         while True:
-            absent = await self.absent()
+            absent = await patiently(self.absent, logger)
             if not self._away_since or absent:
                 return not absent
             await asyncio.sleep(CHECK_SECONDS)

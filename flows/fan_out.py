@@ -1,13 +1,12 @@
 """Fan-out: one flow run a trial into the GPU pool, and the patience to wait for all of them."""
 
 import asyncio
-import logging
-import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
 
-import httpx
 from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -21,41 +20,45 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import arun_deployment
-from prefect.exceptions import PrefectHTTPStatusError
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from flows.cancelling import WAITING
 from flows.crews import TRIAL, WAIT_SECONDS, Attendance, Crew
 from flows.gang import disband
+from flows.meeting import OUTAGES
 from flows.opening import OpenRun
+from flows.patience import Log, patiently
 from flows.progress import Progress
 from tasks.domain.cell import Arm
 from tasks.domain.outcome import FailureReason
 from tasks.domain.trial import Trial
+from tasks.results.error import ResultsError
 from tasks.training.measurement import record_loss
-
-Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 POLL_SECONDS = 5.0
 """The next trial waits in the pool already: asking more often would only take time from the one that trains."""
 
-PATIENCE_SECONDS = 600.0
-"""How long the API may be out of reach before waiting is given up."""
+_WAITING = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(WAITING)))
 
 
 async def run_trials(trials: Sequence[Trial], opened: OpenRun, crew: Crew, progress: Progress) -> None:
     """Submit the trials to the crew one after another, wait for all, and see to it that each has a record.
 
-    A trial that goes wrong is a record, never an error here.
+    A trial that goes wrong is a record, never an error here. Where waiting ends by an error, what waits is cancelled.
     """
     logger = get_run_logger()
-    submitted = {}
-    for trial in trials:
-        run = await _submit(trial, opened, crew)
-        submitted[run.id] = trial
-        logger.info(f"submitted {trial.label}")
-    await _wait(submitted, opened, crew, progress, logger)
+    submitted: dict[UUID, Trial] = {}
+    try:
+        for trial in trials:
+            run = await patiently(partial(_submit, trial, opened, crew), logger)
+            submitted[run.id] = trial
+            logger.info(f"submitted {trial.label}")
+        await _wait(submitted, opened, crew, progress, logger)
+    except Exception:
+        with suppress(*OUTAGES):  # one may be the error; whoever continues the run cancels them then
+            await _cancel(FlowRunFilter(id=_any(submitted), state=_WAITING), logger)
+        raise
 
 
 async def say_who_is_running(logger: Log) -> None:
@@ -74,16 +77,16 @@ async def say_who_is_running(logger: Log) -> None:
 
 async def cancel_waiting(run_name: str, logger: Log) -> None:
     """Cancel trials that an earlier flow run of that name left waiting; one that trains goes on to its record."""
+    prefix = _name(run_name, "")
+    await _cancel(FlowRunFilter(name=FlowRunFilterName(like_=prefix), state=_WAITING), logger, prefix)
+
+
+async def _cancel(wanted: FlowRunFilter, logger: Log, prefix: str = "") -> None:
+    """Cancel the flow runs that the filter finds and whose name begins so."""
     async with get_client() as client:
-        waiting = await client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                name=FlowRunFilterName(like_=_name(run_name, "")),
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(WAITING))),
-            )
-        )
-        for run in waiting:
-            if run.name.startswith(_name(run_name, "")):
-                logger.info(f"cancelling {run.name}, which an earlier run left waiting")
+        for run in await client.read_flow_runs(flow_run_filter=wanted):
+            if run.name.startswith(prefix):
+                logger.info(f"cancelling {run.name}: its benchmark does not wait for it any more")
                 await client.set_flow_run_state(run.id, Cancelled(message="its benchmark ended"), force=True)
 
 
@@ -113,53 +116,60 @@ async def _submit(trial: Trial, opened: OpenRun, crew: Crew) -> FlowRun:
     )
 
 
-async def _wait(submitted: Mapping[UUID, Trial], opened: OpenRun, crew: Crew, progress: Progress, logger: Log) -> None:
-    """Poll until every run has ended; an outage of the API is waited out, the loss of a machine is not."""
-    going, last_answer, attendance = dict(submitted), time.monotonic(), Attendance(crew)
+async def _wait(submitted: dict[UUID, Trial], opened: OpenRun, crew: Crew, progress: Progress, logger: Log) -> None:
+    """Poll until every run has ended; an outage of the API or of the store is waited out, a lost machine is not."""
+    going, attendance = dict(submitted), Attendance(crew)
+    outages = OUTAGES if opened.folder.storage.is_local else (*OUTAGES, ResultsError)  # a folder's say what to mend
     while going:
         await asyncio.sleep(POLL_SECONDS)
-        try:
-            runs = await _read(going)
-            for run in runs:
-                if run.state and run.state.is_final():
-                    await asyncio.to_thread(_finish, run, going.pop(run.id), opened, crew, logger)
-            absent = await attendance.absent()
-            for run in runs:
-                trial = going.get(run.id)
-                if trial and run.state_type in WAITING and absent.intersection(crew.hosts[: trial.num_hosts]):
-                    await _give_up(run, going.pop(run.id), opened, crew, absent)
-            if len(going) < len(runs):
-                await progress.show()
-            last_answer = time.monotonic()
-        except (httpx.TransportError, PrefectHTTPStatusError) as error:
-            if time.monotonic() - last_answer > PATIENCE_SECONDS:
-                raise
-            logger.warning(f"Prefect's API does not answer ({type(error).__name__}); waiting on")
+        num_going = len(going)
+        await patiently(partial(_look, going, opened, crew, attendance, logger), logger, outages)
+        if len(going) < num_going:
+            await patiently(progress.show, logger, outages)
+
+
+async def _look(going: dict[UUID, Trial], opened: OpenRun, crew: Crew, attendance: Attendance, logger: Log) -> None:
+    """Take out of `going` what has its record: the trials that have ended, and those whose machine is gone."""
+    runs = await _read(going)
+    for run in runs:
+        if run.state and run.state.is_final():
+            await asyncio.to_thread(_finish, run, going[run.id], opened, crew, logger)
+            del going[run.id]
+    absent = await attendance.absent()
+    for run in runs:
+        trial = going.get(run.id)
+        if trial and run.state_type in WAITING and (away := absent.intersection(crew.hosts[: trial.num_hosts])):
+            await _give_up(run, trial, opened, crew, away)
+            del going[run.id]
 
 
 async def _read(ids: Iterable[UUID]) -> list[FlowRun]:
     async with get_client() as client:
-        return await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(ids))))
+        return await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=_any(ids)))
+
+
+def _any(ids: Iterable[UUID]) -> FlowRunFilterId:
+    return FlowRunFilterId(any_=list(ids))
 
 
 async def _give_up(run: FlowRun, trial: Trial, opened: OpenRun, crew: Crew, absent: Collection[str]) -> None:
-    """End a run that waits for a machine that is gone, and write its record."""
+    """Write the record of a run that waits for a machine that is gone, and end it; may be repeated."""
+    message = f"{' and '.join(sorted(absent))} has been away or paused for {WAIT_SECONDS:.0f} s"
+    await asyncio.to_thread(_record_loss, trial, opened, crew, FailureReason.HOST_LOST, message)
     async with get_client() as client:
         await client.set_flow_run_state(run.id, Cancelled(message="its machine is gone"), force=True)
-    message = f"{' and '.join(sorted(absent))} has been away for {WAIT_SECONDS:.0f} s"
-    _record_loss(trial, opened, crew, FailureReason.HOST_LOST, message)
 
 
 def _finish(run: FlowRun, trial: Trial, opened: OpenRun, crew: Crew, logger: Log) -> None:
-    """Log how a trial ended; write its record if the run that should have written it was lost."""
+    """Log how a trial ended; write its record if the run that should have written it was lost; may be repeated."""
     assert run.state is not None
-    logger.info(f"{trial.label}: {run.state.message or run.state.name}")
     if trial.key not in opened.finished_keys():
         reason = FailureReason.CANCELLED if run.state.is_cancelled() else FailureReason.RUN_LOST
         said = f": {run.state.message}" if run.state.message else ""
-        _record_loss(trial, opened, crew, reason, f"its flow run ended as {run.state.name} without a record{said}")
         if trial.num_hosts > 1:
             disband(run, trial, opened.folder)
+        _record_loss(trial, opened, crew, reason, f"its flow run ended as {run.state.name} without a record{said}")
+    logger.info(f"{trial.label}: {run.state.message or run.state.name}")
 
 
 def _record_loss(trial: Trial, opened: OpenRun, crew: Crew, reason: FailureReason, message: str) -> None:

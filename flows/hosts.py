@@ -1,8 +1,6 @@
 """Hosts: the machines that train, each with two work queues in the pool of the trials."""
 
-import ipaddress
 import os
-import re
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from tasks.domain.device import Devices
 from tasks.domain.refusal import Refusal
 from tasks.results.environment import Environment, describe_environment, find_devices, hostname
 from tasks.results.run import NAME_RULE
+from tasks.training.cluster import free_addresses
 
 NAME = "STRATBENCH_HOST"
 """Environment variable: this host's name."""
@@ -29,8 +28,6 @@ POLLED_SECONDS = 60.0
 """A host whose queue was not polled for so long is not online; its worker polls every second."""
 PAGE_SIZE = 200
 """Queues that the server tells of at once."""
-
-_HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,10 +58,17 @@ _ENTRY = TypeAdapter(Entry)
 
 def here() -> Host:
     """This host, for the Prefect API of the current settings; raises Refusal for a name or an address that is unfit."""
-    environment = describe_environment()
+    environment, address = describe_environment(), own_address()
+    try:
+        free_addresses(address, 1)
+    except OSError as error:
+        raise Refusal(
+            f"address={address!r} is neither an IPv4 address of this host nor the name of one, without a port "
+            f"({error}); nothing that trains here could be reached; name one in {ADDRESS}"
+        ) from error
     return Host(
         name=check_name(hostname()),
-        address=own_address(),
+        address=address,
         environment=environment,
         devices=find_devices(),
         release=environment.stratbench_version,
@@ -120,9 +124,14 @@ def is_online(queue: WorkQueue, entry: Entry) -> bool:
     return datetime.now(UTC) - queue.last_polled <= timedelta(seconds=POLLED_SECONDS)
 
 
+def is_available(queue: WorkQueue, entry: Entry) -> bool:
+    """Whether the host is online and takes runs up: a paused queue is polled as well, but hands none out."""
+    return is_online(queue, entry) and not queue.is_paused
+
+
 async def online(client: PrefectClient, pool: str) -> tuple[Host, ...]:
-    """The hosts of that pool whose queues are being polled, by name; Prefect's ObjectNotFound where it has no pool."""
-    return tuple(entry.host for queue, entry in known(await _queues(client, pool)) if is_online(queue, entry))
+    """The available hosts of that pool, by name; raises Prefect's ObjectNotFound where it has no pool."""
+    return tuple(entry.host for queue, entry in known(await _queues(client, pool)) if is_available(queue, entry))
 
 
 async def has_any(client: PrefectClient, pool: str) -> bool:
@@ -140,30 +149,19 @@ async def _queues(client: PrefectClient, pool: str) -> list[WorkQueue]:
 def own_address() -> str:
     """`STRATBENCH_ADDRESS`, or the local address from which the API of the current settings is reached.
 
-    Raises Refusal where it is unfit or cannot be told.
+    Raises Refusal where it cannot be told.
     """
     api_url = get_current_settings().api.url
     if given := os.environ.get(ADDRESS):
-        if not (_is_ip(given) or _HOST_NAME.fullmatch(given)):
-            raise Refusal(f"address={given!r} is neither an IP address nor a host name; name one without a port")
         return given
     url = urlsplit(api_url or "http://127.0.0.1")
     try:
-        family, kind, protocol, _, target = socket.getaddrinfo(
-            url.hostname, url.port or (443 if url.scheme == "https" else 80), type=socket.SOCK_DGRAM
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
+        port = url.port or (443 if url.scheme == "https" else 80)
+        *_, target = socket.getaddrinfo(url.hostname, port, socket.AF_INET)[0]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect(target)  # a datagram socket: it chooses the route and sends nothing
             return str(probe.getsockname()[0])
     except OSError as error:
         raise Refusal(
             f"the address from which this host reaches {api_url} cannot be told ({error}); name it in {ADDRESS}"
         ) from error
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

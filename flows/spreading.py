@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from flows.blocks import Review, review
 from flows.crews import Attendance, Crew
 from flows.fan_out import run_trials
 from flows.opening import OpenRun
+from flows.patience import patiently
 from flows.progress import Progress, begin_progress
 from tasks.analysis.analysis import Analysis
 from tasks.domain.trial import Trial
@@ -47,9 +49,9 @@ class _Spread:
         """Let the crew train block after block; the first one begins, the others follow once the pace is known."""
         if crew is not self._crews[0]:
             await self._has_begun.wait()
-        attendance = Attendance(crew)
+        attendance, logger = Attendance(crew), get_run_logger()
         try:
-            while await attendance.are_all_there() and (trials := await self._next(crew)):
+            while await attendance.are_all_there(logger) and (trials := await self._next(crew)):
                 if len(trials) > 1:
                     self._has_begun.set()
                 await run_trials(trials, self._opened, crew, self._progress)
@@ -64,8 +66,9 @@ class _Spread:
             if state.has_ended:
                 self.end = None if self._taken else state
             else:
+                self.end = None
                 self._taken.update(trial.key for trial in state.trials)
-                await self._progress.begin_block(state)
+                await patiently(partial(self._progress.begin_block, state), get_run_logger())
             return state.trials
 
     async def look(self, crew: Crew) -> Review:

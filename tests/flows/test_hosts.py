@@ -1,13 +1,16 @@
 """What a host says of itself, and what is believed of it."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
+from typing import cast
 
 import pytest
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import WorkQueue
 from prefect.settings import PREFECT_API_URL
 from prefect.settings.context import temporary_settings
@@ -91,6 +94,24 @@ def test_host_whose_queue_was_never_polled_is_not_online() -> None:
     assert not hosts.is_online(found, entry)
 
 
+def test_host_that_is_paused_is_online_and_not_available() -> None:
+    """Prefect notes polls of a paused queue, too, and hands out none of its runs."""
+    second = replace(HOST, name="h2")
+    paused, other = (queue(host.name, hosts.encode(host), datetime.now(UTC)) for host in (HOST, second))
+    paused.is_paused = True
+    found = list(hosts.known([paused, other]))
+    assert [hosts.is_online(*each) for each in found] == [True, True]
+    assert [hosts.is_available(*each) for each in found] == [False, True]
+
+    class Server:
+        """Knows these two queues."""
+
+        async def read_work_queues(self, pool: str, *, limit: int, offset: int) -> list[WorkQueue]:
+            return [paused, other][offset : offset + limit]
+
+    assert asyncio.run(hosts.online(cast("PrefectClient", Server()), "gpu")) == (second,)
+
+
 def test_this_host_says_what_it_offers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(hosts.NAME, "h7")
     with api("http://127.0.0.1:4200/api"):
@@ -100,7 +121,7 @@ def test_this_host_says_what_it_offers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.environment == describe_environment()
 
 
-@pytest.mark.parametrize("given", ["10.1.2.3", "h2.example", "fd00::2"])
+@pytest.mark.parametrize("given", ["127.0.0.2", "localhost"])
 def test_address_that_is_given_wins(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(hosts.ADDRESS, given)
     with api("http://127.0.0.1:4200/api"):
@@ -114,10 +135,10 @@ def test_address_is_the_one_that_the_api_sees() -> None:
             assert server.accept()[1][0] == address
 
 
-@pytest.mark.parametrize("given", ["10.0.0.2:80", "http://h2", "h 2", "-h2"])
+@pytest.mark.parametrize("given", ["127.0.0.1:80", "http://localhost", "h 2", "192.0.2.1", "::1", "nowhere.invalid"])
 def test_address_that_is_none_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(hosts.ADDRESS, given)
-    with api("http://127.0.0.1:4200/api"), pytest.raises(Refusal, match="neither an IP address nor a host name"):
+    with api("http://127.0.0.1:4200/api"), pytest.raises(Refusal, match="is neither an IPv4 address"):
         hosts.here()
 
 
