@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from tasks.analysis.equivalence import Equivalence, check_equivalence
-from tasks.domain import metrics
 from tasks.domain.cell import Cell, Setting
 from tasks.domain.outcome import Status
 from tasks.domain.strategy import Strategy
@@ -44,9 +43,10 @@ class Frames:
     """The valid trials in the same order; what a trial of fewer epochs cannot tell (`OF_WHOLE`) is null in it.
 
     Columns beside the table's: `seconds_per_epoch`, `step_seconds`; `seconds_to_target` and `epochs_to_target`, null
-    where the target accuracy was not reached; and, null without the one-device trial of the same `PLACE` that they
-    need: `speedup` (the same global batch) and `efficiency`, speed-up / replicas (strong scaling); `weak_efficiency`
-    and `overhead_seconds`, step time beyond that of one device (the same per-replica batch)."""
+    where the target accuracy was not reached (as MLPerf Training defines it, by whole epochs); and, null without the
+    one-device trial of the same `PLACE` that they need: `speedup` (the same global batch) and `efficiency`, speed-up /
+    replicas (strong scaling); `weak_efficiency` and `overhead_seconds`, step time beyond that of one device (the same
+    per-replica batch)."""
     epochs: pd.DataFrame
     """Of whole trials, with `elapsed_seconds` of training, the trial's `cell`, `block`, `machine_fingerprint`,
     `role`."""
@@ -128,7 +128,7 @@ def ratio_of(elapsed: Mapping[str, NDArray[np.float64]], key: str, other: str) -
     """How many times as fast trial `key` trained as `other`, over the epochs that both trained."""
     own, others = elapsed[key], elapsed[other]
     last = min(len(own), len(others)) - 1
-    return metrics.speedup(float(others[last]), float(own[last]))
+    return float(others[last] / own[last])
 
 
 def _with_derived(
@@ -137,14 +137,9 @@ def _with_derived(
     valid["seconds_per_epoch"] = valid["training_seconds"] / valid["num_epochs"]
     num_steps = -(-valid["num_train_examples"] // valid["global_batch_size"])
     valid["step_seconds"] = valid["seconds_per_epoch"] / num_steps
-    target = sweep.target_accuracy
-    seconds_to = {
-        key: metrics.time_to_accuracy(zip(rows["training_seconds"], rows["test_accuracy"], strict=True), target)
-        for key, rows in epochs.groupby("trial_key")
-    }
-    epochs_to = epochs[epochs["test_accuracy"] >= target].groupby("trial_key")["epoch"].first()
-    valid["seconds_to_target"] = valid["trial_key"].map(seconds_to).astype(float)
-    valid["epochs_to_target"] = valid["trial_key"].map(epochs_to.to_dict()).astype(float)
+    reached = epochs[epochs["test_accuracy"] >= sweep.target_accuracy].groupby("trial_key").first()
+    valid["seconds_to_target"] = valid["trial_key"].map(reached["elapsed_seconds"]).astype(float)
+    valid["epochs_to_target"] = valid["trial_key"].map(reached["epoch"]).astype(float)
     valid.loc[valid["num_epochs"] != sweep.num_epochs, OF_WHOLE] = np.nan
     is_single = valid["strategy"] == Strategy.ONE_DEVICE
     single = valid[is_single & (valid["role"] != Role.REFERENCE)]

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from tasks.domain import metrics
 from tasks.domain.cell import Arm
 from tasks.domain.outcome import Phase, Status, TrialFailure, TrialResult
 from tasks.domain.trial import Trial
@@ -93,8 +92,8 @@ def _measurements(result: TrialResult) -> Record:
         "is_pinned": result.is_pinned,
         "num_parameters": result.num_parameters,
         "training_seconds": seconds if result.epochs else None,
-        "examples_per_second": metrics.throughput(examples, seconds) if seconds else None,
-        "device_seconds": metrics.device_seconds(seconds, result.trial.num_replicas) if result.epochs else None,
+        "examples_per_second": examples / seconds if seconds else None,
+        "device_seconds": seconds * result.trial.num_replicas if result.epochs else None,
         "test_accuracy": last.test_accuracy if last else None,
         "test_loss": last.test_loss if last else None,
         "order_checksum": f"{result.order_checksum:016x}",
