@@ -1,44 +1,28 @@
 """Sessions: two runs point by point, described and not judged."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.points import Point
-from tasks.analysis.statistics import Floats, t_interval
+from tasks.analysis.statistics import Estimate, Floats, estimate, estimate_quotient
 from tasks.domain.cell import Cell
 from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
-
-LEVEL = 0.95
-"""Of every interval here; each is taken alone."""
-MIN_BLOCKS = 3
-"""Fewer blocks on either side give a ratio and no interval."""
 
 Values = Sequence[object]
 """Of one column, in one run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ratio:
-    """How many times as much, with the ends of its interval; null where there are too few blocks for one."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Side:
     """What one run says of a point."""
 
-    speedup: Ratio | None
-    """How many times as fast as the run's own one device in the same block, setting and batch size: the geometric mean;
-    null without such a block, for one device itself, and where the run declares no such pair."""
+    speedup: Estimate
+    """How many times as fast as the run's own one device in the same block, setting and batch size; null without such a
+    block, for one device itself, and where the run declares no such pair."""
     num_blocks: int
     """Blocks behind `speedup`."""
     seconds_per_epoch: float | None
@@ -54,7 +38,7 @@ class SessionPoint:
     cell: Cell
     a: Side
     b: Side
-    quotient: Ratio | None
+    quotient: Estimate
     """B's ratio to its one device / A's; its interval knows what varies inside a session only."""
 
 
@@ -85,7 +69,7 @@ def compare_sessions(a: Analysis, b: Analysis) -> Sessions:
 
 def _compare(cell: Cell, a: tuple[Analysis, Point], b: tuple[Analysis, Point]) -> SessionPoint:
     ours, theirs = (_differences(analysis, cell) for analysis, _ in (a, b))
-    return SessionPoint(cell=cell, a=_side(ours, a[1]), b=_side(theirs, b[1]), quotient=ratio_of_samples(theirs, ours))
+    return SessionPoint(cell=cell, a=_side(ours, a[1]), b=_side(theirs, b[1]), quotient=estimate_quotient(theirs, ours))
 
 
 def _differences(analysis: Analysis, cell: Cell) -> Floats:
@@ -95,32 +79,12 @@ def _differences(analysis: Analysis, cell: Cell) -> Floats:
 
 
 def _side(differences: Floats, point: Point) -> Side:
-    speedup = None
-    if len(differences):
-        _, low, high = t_interval(differences, LEVEL) or (None, None, None)
-        speedup = Ratio(value=math.exp(differences.mean()), low=low, high=high)
     return Side(
-        speedup=speedup,
+        speedup=estimate(differences),
         num_blocks=len(differences),
         seconds_per_epoch=point.median("seconds_per_epoch"),
         num_trials=point.n,
     )
-
-
-def ratio_of_samples(own: Floats, other: Floats) -> Ratio | None:
-    """exp of the difference of two independent samples' means, with the interval of Welch's t; None if one is empty.
-
-    Welch, The generalization of 'Student's' problem when several different population variances are involved,
-    Biometrika 34 (1947): the variances may differ, and so may the numbers of blocks.
-    """
-    if not len(own) or not len(other):
-        return None
-    low = high = mean = float(own.mean() - other.mean())
-    if min(len(own), len(other)) < MIN_BLOCKS:
-        return Ratio(value=math.exp(mean))
-    if own.var() or other.var():  # otherwise the degrees of freedom are 0 / 0, and the interval is a point
-        low, high = stats.ttest_ind(own, other, equal_var=False).confidence_interval(LEVEL)
-    return Ratio(value=math.exp(mean), low=math.exp(low), high=math.exp(high))
 
 
 def _check_comparable(a: Analysis, b: Analysis) -> None:

@@ -26,6 +26,8 @@ MIN_ACCURACY_BLOCKS = 3
 """Whole trainings of each strategy below which equivalence of accuracy is not decidable."""
 DECISION_POWER = 0.9
 """Wanted chance that the number of blocks that is called needed decides."""
+LEVEL, MIN_INTERVAL_BLOCKS = 0.95, 3
+"""Of an interval that describes a ratio alone, and the blocks below which it is left out."""
 EXPECTED_NOISE = 0.05
 """Standard deviation of one trial's ln seconds from run to run that is planned with."""
 MOST_BLOCKS = 200
@@ -65,21 +67,28 @@ class AccuracyVerdict(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """One declared pair, judged inside its family."""
+class Estimate:
+    """How many times as much, with an interval."""
+
+    ratio: float | None
+    """The geometric mean over the blocks; None without a block."""
+    low: float | None = None
+    """Lower end of the ratio's interval; None where there are too few blocks for one, as is high."""
+    high: float | None = None
+    """Upper end of the ratio's interval."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison(Estimate):
+    """One declared pair, judged inside its family: how many times as fast; below MIN_VERDICT_BLOCKS no interval."""
 
     differences: tuple[float, ...]
     """ln of how many times as fast, one a block; above 0 is faster."""
     n: int
     """Blocks in which both trials are valid."""
-    ratio: float | None
-    """How many times as fast: the geometric mean over the blocks; None without a block."""
-    low: float | None
-    """Lower end of the ratio's interval; None below MIN_VERDICT_BLOCKS blocks, as the five that follow."""
-    high: float | None
-    """Upper end of the ratio's interval."""
     level: float | None
-    """Level of the interval as a share: 1 - the alpha at which Holm decided this pair."""
+    """Level of the interval as a share: 1 - the alpha at which Holm decided this pair; None without an interval, as the
+    three that follow."""
     p_value: float | None
     """Of the paired t-test, two-sided, before Holm."""
     equivalence_p: float | None
@@ -284,16 +293,32 @@ def order_statistic_interval(values: Floats, level: float = 0.95) -> tuple[float
     return float(ordered[dropped]), float(ordered[n - 1 - dropped]), float(coverages[dropped])
 
 
-def t_interval(differences: Floats, level: float = 0.95) -> tuple[float, float, float] | None:
-    """Ratio, low and high of the t interval on ln ratios, to describe and not to judge; None below 3 blocks.
+def estimate(differences: Floats) -> Estimate:
+    """The ratio and, from 3 blocks on, its t interval on ln ratios at LEVEL, to describe and not to judge.
 
     `differences` has shape (blocks,). Raises ValueError where one is not finite.
     """
     values = _checked(differences)
-    if len(values) < 3:
-        return None
-    low, high = stats.ttest_1samp(values, 0).confidence_interval(level)
-    return math.exp(values.mean()), math.exp(low), math.exp(high)
+    if len(values) < MIN_INTERVAL_BLOCKS:
+        return Estimate(ratio=math.exp(values.mean()) if len(values) else None)
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(LEVEL)
+    return Estimate(ratio=math.exp(values.mean()), low=math.exp(low), high=math.exp(high))
+
+
+def estimate_quotient(differences: Floats, others: Floats) -> Estimate:
+    """exp of the difference of two independent samples' means, with the interval of Welch's t at LEVEL.
+
+    Welch, The generalization of 'Student's' problem when several different population variances are involved,
+    Biometrika 34 (1947): the variances may differ, and so may the numbers of blocks.
+    """
+    if not len(differences) or not len(others):
+        return Estimate(ratio=None)
+    low = high = mean = float(differences.mean() - others.mean())
+    if min(len(differences), len(others)) < MIN_INTERVAL_BLOCKS:
+        return Estimate(ratio=math.exp(mean))
+    if differences.var() or others.var():  # otherwise the degrees of freedom are 0 / 0, and the interval is a point
+        low, high = stats.ttest_ind(differences, others, equal_var=False).confidence_interval(LEVEL)
+    return Estimate(ratio=math.exp(mean), low=math.exp(low), high=math.exp(high))
 
 
 def _checked(values: Floats) -> Floats:

@@ -16,13 +16,12 @@ from tasks.reporting.numerals import (
     ABSENT,
     Form,
     accuracy,
-    between,
     digits,
+    efficiency,
     level,
     on_off,
     plural,
     ratio_with_interval,
-    share,
     whole,
     with_spread,
 )
@@ -88,16 +87,6 @@ def against_one_device(analysis: Analysis, header: str, form: Callable[[Comparis
         return form(pair.comparison) if pair else ABSENT
 
     return Column(header, RIGHT, cell, brief)
-
-
-def efficiency(comparison: Comparison, num_replicas: int) -> str:
-    """The ratio as a share of the ideal one, with its interval: `83 % (80 to 86)`."""
-    if comparison.ratio is None:
-        return ABSENT
-    text = share(comparison.ratio / num_replicas)
-    if comparison.low is None or comparison.high is None:
-        return text
-    return f"{text} ({between(100 * comparison.low / num_replicas, 100 * comparison.high / num_replicas, whole)})"
 
 
 def overview(analysis: Analysis) -> tuple[PointColumn, ...]:

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
-from statistics import geometric_mean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,11 +10,11 @@ import pandas as pd
 
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.points import Point
-from tasks.analysis.statistics import t_interval
+from tasks.analysis.statistics import Estimate, estimate
 from tasks.domain.outcome import Phase
 from tasks.domain.strategy import Strategy
 from tasks.domain.trial import Role
-from tasks.reporting.grid import N, PointColumn, against_one_device, efficiency, median, names, tabulate, to_target
+from tasks.reporting.grid import N, PointColumn, against_one_device, median, names, tabulate, to_target
 from tasks.reporting.labels import (
     basis,
     cell_name,
@@ -43,8 +42,8 @@ from tasks.reporting.markdown import (
 from tasks.reporting.numerals import (
     ABSENT,
     accuracy,
-    between,
     digits,
+    efficiency,
     level,
     plural,
     ratio_with_interval,
@@ -135,8 +134,8 @@ def _find_scaling(analysis: Analysis) -> str:
         name, pair = strategy_name(analysis.run.sweep, point.cell), analysis.pair_of(point.cell, Strategy.ONE_DEVICE)
         if pair and pair.comparison.ratio:
             found.setdefault(("Strong", name), []).append(pair.comparison.ratio / point.num_replicas)
-        if (weak := _geometric(point, "weak_efficiency")) is not None:
-            found.setdefault(("Weak", name), []).append(weak)
+        if (weak := _weak_efficiency(point)).ratio is not None:
+            found.setdefault(("Weak", name), []).append(weak.ratio)
     if not found:
         return f"No scaling efficiency: no point has {one_device(analysis.run)} beside it in the same block."
     parts = []
@@ -208,7 +207,7 @@ def _scaling(analysis: Analysis) -> tuple[PointColumn, ...]:
         median("examples/s", "examples_per_second"),
         against_one_device(analysis, "speed-up (interval)", ratio_with_interval, ""),
         against_one_device(analysis, "strong efficiency (interval)", lambda c: efficiency(c, replicas), ""),
-        Column("weak efficiency (95 %)", RIGHT, _weak),
+        Column("weak efficiency (95 %)", RIGHT, lambda point: efficiency(_weak_efficiency(point), 1)),
         Column("v the same cores unsplit", RIGHT, lambda p: _against_unsplit(analysis, p)),
         Column("device-s an epoch", RIGHT, lambda p: shown(_cost(p))),
     )
@@ -219,16 +218,9 @@ def _cost(point: Point) -> float | None:
     return None if seconds_per_epoch is None else seconds_per_epoch * point.num_replicas
 
 
-def _geometric(point: Point, column: str) -> float | None:
-    values = point.trials[column].dropna()
-    return None if values.empty else geometric_mean(values)
-
-
-def _weak(point: Point) -> str:
-    """Geometric mean and, from 3 values on, its t interval: described, no verdict rests on it."""
-    text = shown(_geometric(point, "weak_efficiency"), share)
-    found = t_interval(np.log(point.trials["weak_efficiency"].dropna().to_numpy(dtype=float)))
-    return f"{text} ({between(100 * found[1], 100 * found[2], whole)})" if found else text
+def _weak_efficiency(point: Point) -> Estimate:
+    """Described, no verdict rests on it."""
+    return estimate(np.log(point.trials["weak_efficiency"].dropna().to_numpy(dtype=float)))
 
 
 def _against_unsplit(analysis: Analysis, point: Point) -> str:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 
-from tasks.analysis.statistics import Comparison
+from tasks.analysis.statistics import Estimate
 from tasks.analysis.summary import MIN_RANGE_VALUES, Spread, Summary
 
 ABSENT = "—"
@@ -108,13 +108,19 @@ def with_spread(summary: Summary | None, form: Form = digits) -> str:
     return f"{form(summary.median)} ({between(summary.low, summary.high, form)})"
 
 
-def ratio_with_interval(comparison: Comparison) -> str:
-    """The ratio and, where the pair was tested, its interval: `1.66 x (1.60 to 1.72)`."""
-    if comparison.ratio is None:
+def ratio_with_interval(found: Estimate, form: Form = ratio, end: Form = digits) -> str:
+    """The ratio and, where it has one, its interval: `1.66 x (1.60 to 1.72)`."""
+    if found.ratio is None:
         return ABSENT
-    if comparison.low is None or comparison.high is None:
-        return ratio(comparison.ratio)
-    return f"{ratio(comparison.ratio)} ({between(comparison.low, comparison.high)})"
+    if found.low is None or found.high is None:
+        return form(found.ratio)
+    return f"{form(found.ratio)} ({between(found.low, found.high, end)})"
+
+
+def efficiency(speedup: Estimate, num_replicas: int) -> str:
+    """The ratio as a share of the ideal one, with its interval: `83 % (80 to 86)`."""
+    n = num_replicas
+    return ratio_with_interval(speedup, lambda value: share(value / n), lambda value: whole(100 * value / n))
 
 
 def extent(summary: Summary | None) -> str:

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
 from tasks.analysis.analysis import Analysis
-from tasks.analysis.sessions import LEVEL, MIN_BLOCKS, Ratio, SessionPoint, Sessions, Side
+from tasks.analysis.sessions import SessionPoint, Sessions, Side
+from tasks.analysis.statistics import LEVEL, MIN_INTERVAL_BLOCKS
 from tasks.domain.cell import Cell
 from tasks.domain.strategy import Strategy
 from tasks.reporting.labels import devices_in_full, one_device, tag_lines, workload
 from tasks.reporting.markdown import LEFT, RIGHT, Column, bullets, escape, field, table
-from tasks.reporting.numerals import ABSENT, between, digits, level, on_off, plural, ratio
+from tasks.reporting.numerals import ABSENT, digits, level, on_off, plural, ratio_with_interval
 
 SOFTWARE = {
     "stratbench": "stratbench_version",
@@ -100,9 +101,9 @@ def _legend(a: Analysis) -> str:
     return (
         f"Times as fast: against {one_device(a.run)} of the same run, in the same blocks, at the same setting and "
         f"batch size; geometric mean over the n blocks. B / A is the ratio of the two. In parentheses: {level(LEVEL)} "
-        f"t intervals of each number alone, from {MIN_BLOCKS} blocks on; that of B / A is Welch's, for two independent "
-        "samples, and knows the spread inside the sessions only, not the drift between them. Seconds an epoch are "
-        "medians of n trials: absolute, so that the machine's drift is in them."
+        f"t intervals of each number alone, from {MIN_INTERVAL_BLOCKS} blocks on; that of B / A is Welch's, for two "
+        "independent samples, and knows the spread inside the sessions only, not the drift between them. Seconds an "
+        "epoch are medians of n trials: absolute, so that the machine's drift is in them."
     )
 
 
@@ -115,7 +116,7 @@ def _columns(sessions: Sessions) -> tuple[Column[SessionPoint], ...]:
         *(TOLD_APART[name] for name in several),
         Column("A: times as fast as one device", RIGHT, lambda point: _speedup(point.cell, point.a)),
         Column("B: the same", RIGHT, lambda point: _speedup(point.cell, point.b)),
-        field("B / A", RIGHT, "quotient", _ratio),
+        field("B / A", RIGHT, "quotient", ratio_with_interval),
         field("A: s/epoch", RIGHT, "a", _seconds),
         field("B: s/epoch", RIGHT, "b", _seconds),
     )
@@ -124,14 +125,8 @@ def _columns(sessions: Sessions) -> tuple[Column[SessionPoint], ...]:
 def _speedup(cell: Cell, side: Side) -> str:
     if cell.strategy is Strategy.ONE_DEVICE:
         return "baseline"
-    return ABSENT if side.speedup is None else f"{_ratio(side.speedup)}, n = {side.num_blocks}"
+    return f"{ratio_with_interval(side.speedup)}, n = {side.num_blocks}" if side.num_blocks else ABSENT
 
 
 def _seconds(side: Side) -> str:
     return ABSENT if side.seconds_per_epoch is None else f"{digits(side.seconds_per_epoch)}, n = {side.num_trials}"
-
-
-def _ratio(found: Ratio) -> str:
-    if found.low is None or found.high is None:
-        return ratio(found.value)
-    return f"{ratio(found.value)} ({between(found.low, found.high)})"

@@ -11,7 +11,10 @@ from scipy import stats
 from tasks.analysis import statistics
 from tasks.analysis.statistics import (
     AccuracyVerdict,
+    Estimate,
     Verdict,
+    estimate,
+    estimate_quotient,
     expected_half_width,
     half_width,
     holm,
@@ -20,7 +23,6 @@ from tasks.analysis.statistics import (
     log_ratios,
     order_statistic_interval,
     sign_flip_p,
-    t_interval,
     widest_half_width,
 )
 
@@ -208,7 +210,7 @@ def test_expected_half_width_of_a_plan() -> None:
     assert expected_half_width(1) is None
 
 
-@pytest.mark.parametrize("judge", [half_width, sign_flip_p, judge_accuracy, t_interval, order_statistic_interval])
+@pytest.mark.parametrize("judge", [half_width, sign_flip_p, judge_accuracy, estimate, order_statistic_interval])
 def test_what_is_not_finite_is_refused(judge: Callable[..., object]) -> None:
     for value in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="a difference is not finite: leave out the blocks"):
@@ -260,11 +262,26 @@ def test_four_values_have_no_interval_for_the_median() -> None:
     assert order_statistic_interval(np.arange(4.0)) is None
 
 
+def ends(found: Estimate) -> tuple[float | None, ...]:
+    return found.ratio, found.low, found.high
+
+
 def test_descriptive_interval() -> None:
-    assert t_interval(SLEEP) == pytest.approx(tuple(math.exp(v) for v in (1.58, 0.7001142, 2.4598858)), abs=1e-6)
-    assert t_interval(SLEEP[:2]) is None
-    low, high = (math.log(value) for value in t_interval(np.array([0.0, 0.1, 0.2]), level=0.9)[1:])
-    assert (low, high) == pytest.approx((0.1 - 2.919986 * 0.1 / math.sqrt(3), 0.1 + 2.919986 * 0.1 / math.sqrt(3)))
+    assert ends(estimate(SLEEP)) == pytest.approx([math.exp(v) for v in (1.58, 0.7001142, 2.4598858)], abs=1e-6)
+    assert ends(estimate(SLEEP[:2])) == (pytest.approx(math.exp(1.8)), None, None)
+    assert ends(estimate(SLEEP[:0])) == (None, None, None)
+
+
+def test_interval_of_a_quotient_is_welchs() -> None:
+    own, other = np.array([0.1, 0.4, 0.2, 0.9]), np.array([0.3, 0.31, 0.29, 0.3, 0.33])
+    expected = stats.ttest_ind(own, other, equal_var=False).confidence_interval(0.95)
+    found = estimate_quotient(own, other)
+    assert (found.low, found.high) == pytest.approx((math.exp(expected.low), math.exp(expected.high)))
+
+
+def test_samples_without_variance_have_a_point_for_an_interval() -> None:
+    found = estimate_quotient(np.full(3, 0.5), np.full(3, 0.25))
+    assert ends(found) == pytest.approx((math.exp(0.25),) * 3)
 
 
 def test_stacked_families_are_judged_as_single_ones() -> None:
