@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -119,36 +119,6 @@ class Finding:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RealCheck:
-    """How often real trials of one and the same cell were told apart."""
-
-    share: float
-    """Significant comparisons."""
-    low: float
-    """Lower end of the exact 95 % interval of the share."""
-    high: float
-    p_value: float
-    """Exact, two-sided, of the count if the true share is ALPHA."""
-
-    @property
-    def is_passed(self) -> bool:
-        """Whether chance may explain the count."""
-        return self.p_value >= LEAST_REAL_P
-
-
-def check_real(num_significant: int, num_comparisons: int) -> RealCheck:
-    """Judge independent comparisons of equal real trials, each at the level ALPHA.
-
-    The interval is that of Clopper and Pearson 1934. Raises ValueError without a comparison, or with more significant
-    ones than comparisons.
-    """
-    test = stats.binomtest(num_significant, num_comparisons, ALPHA)
-    interval = test.proportion_ci(0.95, method="exact")
-    share = num_significant / num_comparisons
-    return RealCheck(share=share, low=float(interval.low), high=float(interval.high), p_value=float(test.pvalue))
-
-
 def measure(num_families: int, seed: int) -> Iterator[Finding]:
     """Every figure under every noise; the same seed gives the same figures.
 
@@ -179,45 +149,36 @@ def main(num_families: int = NUM_FAMILIES, seed: int = 1, as_json: bool = False)
     findings = list(measure(num_families, seed))
     failures = [finding.sentence for finding in findings if not finding.is_within]
     if as_json:
-        rows = [
-            {name: getattr(f, name) for name in ("figure", "noise", "deviation", "value", "error", "low", "high")}
-            | {"is_within": f.is_within}
-            for f in findings
-        ]
-        print(
-            json.dumps({"num_families": num_families, "seed": seed, "findings": rows, "failures": failures}, indent=2)
-        )
+        rows = [asdict(finding) | {"is_within": finding.is_within} for finding in findings]
+        answer = {"num_families": num_families, "seed": seed, "findings": rows, "failures": failures}
+        print(json.dumps(answer, indent=2))
     else:
         print("\n".join([*_table(findings), "", *(failures or ["Every figure lies within its band."])]))
     return ExitCode.INVALID if failures else ExitCode.OK
 
 
-def count_real(pairs: Iterable[Sequence[float]]) -> tuple[int, int]:
-    """How many plain p values below 5 % equal real trials gave, and of how many comparisons.
+def judge_real(pairs: Iterable[Sequence[float]]) -> ExitCode:
+    """Print how often equal real trials gave a plain p below 5 %; INVALID where that is all but impossible.
 
-    `pairs` hold the ln ratios of one point under two names, block by block: every six blocks are one comparison.
+    `pairs` hold the ln ratios of one point under two names, block by block: every six blocks are one comparison. The
+    interval of the share is that of Clopper and Pearson 1934.
     """
     groups = [
         np.array(differences[first : first + MIN_VERDICT_BLOCKS])
         for differences in pairs
         for first in range(0, len(differences) - MIN_VERDICT_BLOCKS + 1, MIN_VERDICT_BLOCKS)
     ]
-    found = [comparison for group in groups for comparison in judge_family([group])]
-    return sum((comparison.p_value or 0.0) < ALPHA for comparison in found), len(found)
-
-
-def judge_real(pairs: Iterable[Sequence[float]]) -> ExitCode:
-    """Print what equal real trials gave; INVALID where that is all but impossible for a rule of 5 %."""
-    num_significant, num_comparisons = count_real(pairs)
-    if not num_comparisons:
+    if not groups:
         print(f"A/A: no comparison; {MIN_VERDICT_BLOCKS} blocks with both trials valid are needed")
         return ExitCode.INCONCLUSIVE
-    found = check_real(num_significant, num_comparisons)
+    found = [comparison for group in groups for comparison in judge_family([group])]
+    test = stats.binomtest(sum((comparison.p_value or 0.0) < ALPHA for comparison in found), len(found), ALPHA)
+    interval = test.proportion_ci(0.95, method="exact")
     print(
-        f"A/A: {num_significant} of {num_comparisons} comparisons of {MIN_VERDICT_BLOCKS} blocks have p < 5 %: "
-        f"{found.share:.1%} (exact 95 % interval {found.low:.1%} to {found.high:.1%}), p = {found.p_value:.2g}"
+        f"A/A: {test.k} of {test.n} comparisons of {MIN_VERDICT_BLOCKS} blocks have p < 5 %: "
+        f"{test.statistic:.1%} (exact 95 % interval {interval.low:.1%} to {interval.high:.1%}), p = {test.pvalue:.2g}"
     )
-    return ExitCode.OK if found.is_passed else ExitCode.INVALID
+    return ExitCode.OK if test.pvalue >= LEAST_REAL_P else ExitCode.INVALID
 
 
 def _figures(seconds: NDArray[np.float64], sweep: Sweep) -> Iterator[tuple[Figure, NDArray[np.float64]]]:

@@ -19,7 +19,7 @@ from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role
 from tasks.planning.stopping import Finished
 from tasks.selfcheck import simulation
-from tasks.selfcheck.selfcheck import BANDS, Figure, Finding, check_real, count_real, judge_real, main, measure
+from tasks.selfcheck.selfcheck import BANDS, Figure, Finding, judge_real, main, measure
 from tasks.selfcheck.simulation import MIRRORED, Noise, declared_differences, run_families, simulate_seconds, slowed
 
 FALSE_CALLS = {Figure.FAMILY}
@@ -208,33 +208,30 @@ def test_fake_trainer_is_found_with_the_blocks_that_the_product_asks_for() -> No
     assert 6 < np.mean([pair.n for pair in slow]) < 30
 
 
+SAME, APART = [0.01, -0.01, 0.02, -0.02, 0.01, -0.01], [0.20, 0.21, 0.19, 0.20, 0.22, 0.18]
+"""ln ratios of six blocks, of which the plain p is 1 and next to 0."""
+
+
 @pytest.mark.parametrize(
-    ("counts", "low", "high", "p_value", "is_passed"),
+    ("counts", "said", "code"),
     [
-        ((0, 20), 0.0, 0.168433, 0.622646, True),
-        ((5, 100), 0.016432, 0.112835, 1.0, True),
+        ((0, 20), "0.0% (exact 95 % interval 0.0% to 16.8%), p = 0.62", ExitCode.OK),
+        ((5, 100), "5.0% (exact 95 % interval 1.6% to 11.3%), p = 1", ExitCode.OK),
         # pbinom(4, 20, .05, lower.tail = FALSE) = .00257, pbinom(5, ...) = .00033
-        ((5, 20), 0.086571, 0.491046, 0.002574, True),
-        ((6, 20), 0.118931, 0.542789, 0.000329, False),
+        ((5, 20), "25.0% (exact 95 % interval 8.7% to 49.1%), p = 0.0026", ExitCode.OK),
+        ((6, 20), "30.0% (exact 95 % interval 11.9% to 54.3%), p = 0.00033", ExitCode.INVALID),
     ],
 )
-def test_equal_real_trials(counts: tuple[int, int], low: float, high: float, p_value: float, is_passed: bool) -> None:
-    found = check_real(*counts)
-    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-5)
-    assert (found.p_value, found.is_passed) == (pytest.approx(p_value, abs=1e-6), is_passed)
-
-
-@pytest.mark.parametrize("counts", [(0, 0), (3, 2)])
-def test_counts_that_make_no_sense_are_refused(counts: tuple[int, int]) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011
-        check_real(*counts)
+def test_equal_real_trials(
+    capsys: pytest.CaptureFixture[str], counts: tuple[int, int], said: str, code: ExitCode
+) -> None:
+    num_apart, num_all = counts
+    assert judge_real([APART] * num_apart + [SAME] * (num_all - num_apart)) is code
+    out = capsys.readouterr().out
+    assert out == f"A/A: {num_apart} of {num_all} comparisons of 6 blocks have p < 5 %: {said}\n"
 
 
 def test_every_six_blocks_of_equal_real_trials_are_one_comparison(capsys: pytest.CaptureFixture[str]) -> None:
-    equal = [0.01, -0.01, 0.02, -0.02, 0.01, -0.01]
-    apart = [0.20, 0.21, 0.19, 0.20, 0.22, 0.18]
-    assert count_real([[*equal, *apart, 0.5], equal, equal[:5]]) == (1, 3)
-    assert judge_real([[*equal, *equal]]) is ExitCode.OK
-    assert judge_real([apart * 4]) is ExitCode.INVALID
-    assert judge_real([equal[:5]]) is ExitCode.INCONCLUSIVE
-    assert "A/A: 0 of 2 comparisons of 6 blocks have p < 5 %: 0.0% (exact 95 % interval" in capsys.readouterr().out
+    judge_real([[*SAME, *APART, 0.5], SAME, SAME[:5]])
+    assert capsys.readouterr().out.startswith("A/A: 1 of 3 comparisons of 6 blocks")
+    assert judge_real([SAME[:5]]) is ExitCode.INCONCLUSIVE
