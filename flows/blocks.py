@@ -64,7 +64,7 @@ def review(
         step = next_trials(run.sweep, opened.device, opened.data, recorded)
     if isinstance(step, Finished):
         if not taken:
-            run = replace(run, end=End(reason=step.reason, num_blocks=analysis.num_begun_blocks))
+            run = replace(run, end=End(reason=step.reason, num_blocks=analysis.coverage.num_begun))
             opened.folder.update(run)
         return Review(analyze(run, tables), tables, (), f"finished: {step.reason}. {_bought(analysis)}")
     if found.end:

@@ -63,11 +63,6 @@ class Analysis:
         return max(point.n for point in self.points)
 
     @property
-    def num_begun_blocks(self) -> int:
-        """Blocks with a record, valid or not."""
-        return self.coverage.num_begun
-
-    @property
     def num_whole_blocks(self) -> int:
         """Whole blocks of the point with the most of them."""
         return max(point.num_whole for point in self.points)

@@ -59,7 +59,7 @@ class Coverage:
     num_blocks: int
     """Blocks that `planned` counts."""
     num_begun: int
-    """Blocks with a record."""
+    """Blocks with a record, valid or not."""
     has_ended: bool
     """Whether the run came to its end, so that what is missing was lost."""
     num_recorded: int

@@ -60,7 +60,7 @@ def _parts(sessions: Sessions, a_name: str, b_name: str) -> Iterator[str]:
 def _side(side: str, analysis: Analysis, name: str) -> str:
     run = analysis.run
     text = f"{side}: {escape(name)} (run {escape(run.run_name)}, begun {run.created_at:%Y-%m-%d}): "
-    text += f"{escape(workload(run))}, {devices_in_full(run)}, {plural(analysis.num_begun_blocks, 'block')}"
+    text += f"{escape(workload(run))}, {devices_in_full(run)}, {plural(analysis.coverage.num_begun, 'block')}"
     return ". ".join([text, *map(escape, tag_lines(analysis))]) + "."
 
 

@@ -157,7 +157,7 @@ def test_pairs_have_as_many_blocks_as_both_have_trials(tmp_path: Path) -> None:
     measured, unsplit = analysis.pairs
     assert (measured.comparison.n, unsplit.comparison.n) == (2, 1)
     assert analysis.half_width is None  # the widest pair is not known yet
-    assert (analysis.num_blocks, analysis.num_begun_blocks) == (3, 3)
+    assert (analysis.num_blocks, analysis.coverage.num_begun) == (3, 3)
 
 
 @pytest.mark.parametrize(
