@@ -27,7 +27,7 @@ MIN_ACCURACY_BLOCKS = 3
 DECISION_POWER = 0.9
 """Wanted chance that the number of blocks that is called needed decides."""
 LEVEL, MIN_INTERVAL_BLOCKS = 0.95, 3
-"""Of an interval that describes a ratio alone, and the blocks below which it is left out."""
+"""Of an interval that describes one quantity alone, and the blocks below which that of a ratio is left out."""
 EXPECTED_NOISE = 0.05
 """Standard deviation of one trial's ln seconds from run to run that is planned with."""
 MOST_BLOCKS = 200
@@ -231,27 +231,22 @@ def half_widths(num_blocks: NDArray[np.int_], deviations: Floats) -> Floats:
     return np.asarray(np.expm1(stats.t.isf(ALPHA / 2, num_blocks - 1) * errors), dtype=np.float64)
 
 
-def half_width(differences: Floats) -> float | None:
-    """Half-width of the plain 95 % t interval of a ratio, as a share; None below 2 blocks.
-
-    `differences` has shape (blocks,). Raises ValueError where one is not finite.
-    """
-    values = _checked(differences)
-    return float(half_widths(np.array(len(values)), np.array(_deviation(values)))) if len(values) >= 2 else None
-
-
 def widest_half_width(family: Sequence[Floats]) -> float | None:
-    """The largest `half_width` of the pairs; None without a pair, or if one has fewer than 2 blocks."""
-    widths = [half_width(differences) for differences in family]
-    known = [width for width in widths if width is not None]
-    return max(known) if known and len(known) == len(widths) else None
+    """The largest of the pairs' `half_widths`; None without a pair, or if one has fewer than 2 blocks.
+
+    Arrays of shape (blocks,). Raises ValueError where a difference is not finite.
+    """
+    pairs = [_checked(differences) for differences in family]
+    if not pairs or min(map(len, pairs)) < 2:
+        return None
+    return float(half_widths(np.array([len(pair) for pair in pairs]), np.array([*map(_deviation, pairs)])).max())
 
 
-def expected_half_width(num_blocks: int, noise: float = EXPECTED_NOISE) -> float | None:
-    """The `half_width` to expect where each trial's ln seconds have the standard deviation `noise`."""
+def expected_half_width(num_blocks: int) -> float | None:
+    """The half-width to expect where each trial's ln seconds have the standard deviation EXPECTED_NOISE."""
     if num_blocks < 2:
         return None
-    return float(half_widths(np.array(num_blocks), np.array(noise * math.sqrt(2))))
+    return float(half_widths(np.array(num_blocks), np.array(EXPECTED_NOISE * math.sqrt(2))))
 
 
 def judge_accuracy(differences: Floats) -> AccuracyComparison:
@@ -278,10 +273,10 @@ def judge_accuracy(differences: Floats) -> AccuracyComparison:
     )
 
 
-def order_statistic_interval(values: Floats, level: float = 0.95) -> tuple[float, float, float] | None:
+def order_statistic_interval(values: Floats) -> tuple[float, float, float] | None:
     """Low, high and exact coverage of a distribution-free interval for the median; None below 5 values.
 
-    The narrowest symmetric pair of order statistics that covers with `level`, otherwise smallest to largest (David and
+    The narrowest symmetric pair of order statistics that covers with LEVEL, otherwise smallest to largest (David and
     Nagaraja, Order Statistics, section 7.1). `values` has shape (n,). Raises ValueError where one is not finite.
     """
     ordered = np.sort(_checked(values))
@@ -289,7 +284,7 @@ def order_statistic_interval(values: Floats, level: float = 0.95) -> tuple[float
     if n < 5:
         return None
     coverages = 1 - 2 * stats.binom.cdf(np.arange((n + 1) // 2), n, 0.5)
-    dropped = max(int((coverages >= level).sum()) - 1, 0)
+    dropped = max(int((coverages >= LEVEL).sum()) - 1, 0)
     return float(ordered[dropped]), float(ordered[n - 1 - dropped]), float(coverages[dropped])
 
 
