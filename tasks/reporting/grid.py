@@ -1,6 +1,6 @@
 """The grid: tables with one row a point, also where there is no number."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from tasks.analysis.analysis import Analysis
@@ -35,15 +35,25 @@ def median(header: str, column: str, form: Form = digits, brief: str = "", absen
     return Column(header, RIGHT, lambda p: absent if (value := p.median(column)) is None else form(value), brief)
 
 
+TOLD_APART: dict[str, Column[Any]] = {
+    "reduction": field("reduction", LEFT, "cell.reduction", brief="reduction"),
+    "setting.loop": field("loop", LEFT, "cell.setting.loop", brief="loop"),
+    "setting.precision": field("precision", LEFT, "cell.setting.precision", brief="precision"),
+    "setting.is_xla_enabled": field("XLA", LEFT, "cell.setting.is_xla_enabled", on_off, "XLA"),
+    "setting.steps_per_call": field("steps a call", RIGHT, "cell.setting.steps_per_call", brief="steps"),
+    "arm": field("environment", LEFT, "cell.arm", brief="environment"),
+}
+"""Columns that are there only where there are several values of a cell's attribute."""
+
+
 def names(run: Run) -> tuple[Column[Any], ...]:
     """The columns that say which `cell` a row is of; one for a reduction or a setting only where there are several."""
-    reduction = field("reduction", LEFT, "cell.reduction", brief="reduction")
     return (
         Column("strategy", LEFT, lambda row: row_name(run, row), "strategy"),
-        *([reduction] if len(run.sweep.reductions) > 1 else ()),
+        *([TOLD_APART["reduction"]] if len(run.sweep.reductions) > 1 else ()),
         field("batch", RIGHT, "cell.global_batch_size", brief="batch"),
         *setting_names(run.sweep),
-        *([field("environment", LEFT, "cell.arm", brief="environment")] if run.sweep.versus else ()),
+        *([TOLD_APART["arm"]] if run.sweep.versus else ()),
     )
 
 
@@ -54,15 +64,12 @@ def row_name(run: Run, row: Any) -> str:
     return str(row.cell.strategy)
 
 
-def setting_names(sweep: Sweep, setting: str = "cell.setting") -> tuple[Column[Any], ...]:
-    """A column for each axis of settings on which the sweep has several values; `setting` is the row's attribute."""
-    columns = {
-        "loops": field("loop", LEFT, f"{setting}.loop", brief="loop"),
-        "precisions": field("precision", LEFT, f"{setting}.precision", brief="precision"),
-        "xla": field("XLA", LEFT, f"{setting}.is_xla_enabled", on_off, "XLA"),
-        "steps_per_call": field("steps a call", RIGHT, f"{setting}.steps_per_call", brief="steps"),
-    }
-    return tuple(column for axis, column in columns.items() if len(getattr(sweep, axis) or ()) > 1)
+def setting_names(sweep: Sweep) -> Iterator[Column[Any]]:
+    """A column for each axis of settings on which the sweep has several values."""
+    axes = {"loop": sweep.loops, "precision": sweep.precisions, "is_xla_enabled": sweep.xla}
+    for name, values in (axes | {"steps_per_call": sweep.steps_per_call or ()}).items():
+        if len(values) > 1:
+            yield TOLD_APART[f"setting.{name}"]
 
 
 def tabulate(

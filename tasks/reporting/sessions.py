@@ -8,9 +8,10 @@ from tasks.analysis.sessions import SessionPoint, Sessions, Side
 from tasks.analysis.statistics import LEVEL, MIN_INTERVAL_BLOCKS
 from tasks.domain.cell import Cell
 from tasks.domain.strategy import Strategy
+from tasks.reporting.grid import TOLD_APART
 from tasks.reporting.labels import devices_in_full, one_device, tag_lines, workload
 from tasks.reporting.markdown import LEFT, RIGHT, Column, bullets, escape, field, table
-from tasks.reporting.numerals import ABSENT, digits, level, on_off, plural, ratio_with_interval
+from tasks.reporting.numerals import ABSENT, digits, level, plural, ratio_with_interval
 
 SOFTWARE = {
     "stratbench": "stratbench_version",
@@ -21,15 +22,6 @@ SOFTWARE = {
     "operating system": "operating_system",
 }
 """What the table of differences may say beside the commit: its first column, and where the fact comes from."""
-TOLD_APART = {
-    "reduction": field("reduction", LEFT, "cell.reduction"),
-    "setting.loop": field("loop", LEFT, "cell.setting.loop"),
-    "setting.precision": field("precision", LEFT, "cell.setting.precision"),
-    "setting.is_xla_enabled": field("XLA", LEFT, "cell.setting.is_xla_enabled", on_off),
-    "setting.steps_per_call": field("steps a call", RIGHT, "cell.setting.steps_per_call"),
-    "arm": field("environment", LEFT, "cell.arm"),
-}
-"""Columns that are there only if the two grids have several values of a cell's attribute."""
 
 
 def describe_sessions(sessions: Sessions, a_name: str, b_name: str) -> str:
