@@ -96,10 +96,15 @@ def _dress(tokens: Sequence[Token], names: Iterator[str], images: Callable[[str]
             elif child.type == "text":
                 child.content = APART.sub("\N{NO-BREAK SPACE}", child.content)
             elif child.type == "image":
-                child.attrs["src"] = f"data:image/svg+xml;base64,{b64encode(images(str(child.attrs['src']))).decode()}"
+                child.attrs["src"] = data_uri(images(str(child.attrs["src"])))
         yield token
         if token.type == "table_close":
             yield Token("box_close", "div", -1, block=True)
+
+
+def data_uri(svg: bytes) -> str:
+    """An image's address that is the image itself."""
+    return f"data:image/svg+xml;base64,{b64encode(svg).decode()}"
 
 
 def _plain(inline: Token) -> str:

@@ -1,6 +1,5 @@
 """A report folder: written from a run's tables, rebuilt from its own."""
 
-import base64
 import dataclasses
 import json
 import tempfile
@@ -13,7 +12,7 @@ from tasks.analysis.analysis import Analysis
 from tasks.reporting.certainty import describe_certainty
 from tasks.reporting.charts import draw_charts
 from tasks.reporting.comparison import describe_original
-from tasks.reporting.html import render
+from tasks.reporting.html import data_uri, render
 from tasks.reporting.loops import describe_loops
 from tasks.reporting.markdown import Chart, Edition, escape
 from tasks.reporting.measurements import MEASUREMENTS, TRAINING_TIME, describe
@@ -106,13 +105,9 @@ def read_report(folder: Path) -> tuple[Run, Tables]:
 
 def artifact_markdown(analysis: Analysis, report_path: Path) -> str:
     """The short version: the first screen and the charts of the report at `report_path`, images inside the text."""
-    brief = compose(analysis, Edition(partial(_data_uri, report_path.parent / CHARTS), is_brief=True))
+    charts = report_path.parent / CHARTS
+    brief = compose(analysis, Edition(lambda chart: data_uri((charts / f"{chart}.svg").read_bytes()), is_brief=True))
     return f"{brief}\n## The whole report\n\nAll sections, tables and charts: {escape(str(report_path))}\n"
-
-
-def _data_uri(charts: Path, chart: Chart) -> str:
-    content = base64.b64encode((charts / f"{chart}.svg").read_bytes()).decode()
-    return f"data:image/svg+xml;base64,{content}"
 
 
 def _environment(analysis: Analysis) -> str:
