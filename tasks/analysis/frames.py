@@ -42,11 +42,11 @@ class Frames:
     valid: pd.DataFrame
     """The valid trials in the same order; what a trial of fewer epochs cannot tell (`OF_WHOLE`) is null in it.
 
-    Columns beside the table's: `seconds_per_epoch`, `step_seconds`; `seconds_to_target` and `epochs_to_target`, null
-    where the target accuracy was not reached (as MLPerf Training defines it, by whole epochs); and, null without the
-    one-device trial of the same `PLACE` that they need: `speedup` (the same global batch) and `efficiency`, speed-up /
-    replicas (strong scaling); `weak_efficiency` and `overhead_seconds`, step time beyond that of one device (the same
-    per-replica batch)."""
+    Columns beside the table's: `seconds_per_epoch`, `device_seconds_per_epoch`, `step_seconds`; `seconds_to_target` and
+    `epochs_to_target`, null where the target accuracy was not reached (as MLPerf Training defines it, by whole epochs);
+    and, null without the one-device trial of the same `PLACE` that they need: `speedup` (the same global batch) and
+    `efficiency`, speed-up / replicas (strong scaling); `weak_efficiency` and `overhead_seconds`, step time beyond that
+    of one device (the same per-replica batch)."""
     epochs: pd.DataFrame
     """Of whole trials, with `elapsed_seconds` of training, the trial's `cell`, `block`, `machine_fingerprint`,
     `role`."""
@@ -137,6 +137,7 @@ def _with_derived(
     valid["seconds_per_epoch"] = valid["training_seconds"] / valid["num_epochs"]
     num_steps = -(-valid["num_train_examples"] // valid["global_batch_size"])
     valid["step_seconds"] = valid["seconds_per_epoch"] / num_steps
+    valid["device_seconds_per_epoch"] = valid["seconds_per_epoch"] * valid["num_replicas"]
     reached = epochs[epochs["test_accuracy"] >= sweep.target_accuracy].groupby("trial_key").first()
     valid["seconds_to_target"] = valid["trial_key"].map(reached["elapsed_seconds"]).astype(float)
     valid["epochs_to_target"] = valid["trial_key"].map(reached["epoch"]).astype(float)

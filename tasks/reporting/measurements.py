@@ -49,7 +49,6 @@ from tasks.reporting.numerals import (
     ratio_with_interval,
     seconds,
     share,
-    shown,
     span,
     whole,
 )
@@ -209,13 +208,8 @@ def _scaling(analysis: Analysis) -> tuple[PointColumn, ...]:
         against_one_device(analysis, "strong efficiency (interval)", lambda c: efficiency(c, replicas), ""),
         Column("weak efficiency (95 %)", RIGHT, lambda point: efficiency(_weak_efficiency(point), 1)),
         Column("v the same cores unsplit", RIGHT, lambda p: _against_unsplit(analysis, p)),
-        Column("device-s an epoch", RIGHT, lambda p: shown(_cost(p))),
+        median("device-s an epoch", "device_seconds_per_epoch"),
     )
-
-
-def _cost(point: Point) -> float | None:
-    seconds_per_epoch = point.median("seconds_per_epoch")
-    return None if seconds_per_epoch is None else seconds_per_epoch * point.num_replicas
 
 
 def _weak_efficiency(point: Point) -> Estimate:

@@ -43,6 +43,7 @@ from tasks.reporting.numerals import (
     ratio,
     ratio_with_interval,
     share,
+    shown,
     span,
     whole,
     with_spread,
@@ -285,16 +286,14 @@ def _every_batch(analysis: Analysis) -> str:
 
 
 def _cost(analysis: Analysis, best: Point) -> str:
-    def cost(point: Point) -> str:
-        return digits((point.median("seconds_per_epoch") or 0.0) * point.num_replicas)
-
-    text = f"Cost of {cell_name(analysis.run.sweep, best.cell)}: {cost(best)} device-seconds an epoch"
+    cost = shown(best.median("device_seconds_per_epoch"))
+    text = f"Cost of {cell_name(analysis.run.sweep, best.cell)}: {cost} device-seconds an epoch"
     singles = analysis.points_of(Strategy.ONE_DEVICE)
     single = next((p for p in singles if p.n and p.global_batch_size == best.global_batch_size), None)
     pair = analysis.pair_of(best.cell, Strategy.ONE_DEVICE)
     if single and pair and pair.comparison.ratio:
-        text += f" against {cost(single)} on {one_device(analysis.run)}: a strong scaling efficiency of "
-        text += share(pair.comparison.ratio / best.num_replicas)
+        text += f" against {shown(single.median('device_seconds_per_epoch'))} on {one_device(analysis.run)}: a strong "
+        text += f"scaling efficiency of {share(pair.comparison.ratio / best.num_replicas)}"
     return f"{text} (n = {best.n})."
 
 
