@@ -124,38 +124,47 @@ class Epoch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrialResult:
-    """A training that ended, or was ended by a check (`invalid_reason`)."""
+class Training:
+    """What a training leaves behind: of one worker in its own outcome, of all of them in the trial's result."""
 
-    trial: Trial
     invalid_reason: InvalidReason | None
+    """A check that broke."""
     message: str | None
-    """What the broken check found; null where the trial is valid."""
+    """What the broken check found; null where none broke."""
     epochs: tuple[Epoch, ...]
+    """Losses and accuracies are over all replicas in a worker's outcome too; seconds and `num_examples` are its own."""
     windows: tuple[StepWindow, ...]
     gradients: tuple[GradientProbe, ...]
-    """Probed before training, to be compared with those of the block's one-device trial."""
+    """Reduced over all replicas before training, to be compared with those of the block's one-device trial."""
     phase_seconds: dict[str, float]
-    """The ledger: seconds by `Phase`, of the chief, summing to nearly `wall_seconds`."""
-    wall_seconds: float
-    """Launch to exit of the last process, on the parent's clock."""
+    """The ledger: seconds by `Phase`; of the chief in a result, summing to nearly `wall_seconds`."""
     is_pinned: bool
     """Whether the processes were bound to their cores."""
     num_parameters: int
     order_checksum: int
-    """Checksum over the example ids of all steps of all epochs, as trained."""
-    weights_digest: str
-    """SHA-256 of the final weights."""
+    """Checksum over the example ids of all steps of all epochs, as trained, modulo 2^64."""
     max_resident_bytes: int
-    """Peak resident memory, summed over the workers."""
+    """Peak resident memory, in a result summed over the workers."""
     peak_device_memory_bytes: int | None
     """Peak of the fullest GPU; null without one."""
     reduction_seconds: float | None = None
-    """Of one reduction of the gradients alone, on the slowest worker's clock; null with one replica."""
+    """Of one reduction of the gradients alone, timed after the training, in a result on the slowest worker's clock;
+    null with one replica."""
     slowdown: float | None = None
     """Share by which every window was slowed on purpose; null in every honest trial."""
     versions: dict[str, str]
     """Versions that the training process imported: stratbench, python, tensorflow, keras, numpy."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialResult(Training):
+    """A training that ended, or was ended by a check (`invalid_reason`)."""
+
+    trial: Trial
+    wall_seconds: float
+    """Launch to exit of the last process, on the parent's clock."""
+    weights_digest: str
+    """SHA-256 of the final weights."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from tasks.domain.outcome import Epoch, GradientProbe, InvalidReason, StepWindow
+from tasks.domain.outcome import Training
 from tasks.domain.trial import Trial
 
 PROTOCOL_VERSION = 3
@@ -39,35 +39,15 @@ class WorkerRequest:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WorkerOutcome:
+class WorkerOutcome(Training):
     """What one training process found, for its own replicas."""
 
     rank: int
     num_replicas_in_sync: int
-    invalid_reason: InvalidReason | None
-    """A check that broke during training."""
-    message: str | None
-    epochs: tuple[Epoch, ...]
-    """Losses and accuracies over all replicas; seconds and `num_examples` of this worker."""
-    windows: tuple[StepWindow, ...]
-    gradients: tuple[GradientProbe, ...]
-    """Reduced over all replicas."""
-    phase_seconds: dict[str, float]
     finished_at: float
     """Reading of the monotonic clock when this document was written, in seconds."""
-    is_pinned: bool
-    num_parameters: int
-    order_checksum: int
-    """Over the example ids that this worker's replicas trained, modulo 2^64."""
     weights_digests: tuple[str, ...]
     """SHA-256 of the final weights of each replica here."""
-    max_resident_bytes: int
-    peak_device_memory_bytes: int | None
-    reduction_seconds: float | None = None
-    """Of one reduction alone, timed after the training; null with one replica."""
-    slowdown: float | None = None
-    """Share by which every window was slowed on purpose; null in every honest trial."""
-    versions: dict[str, str]
     protocol_version: int = PROTOCOL_VERSION
 
 
