@@ -19,16 +19,17 @@ from tasks.domain.trial import Role, check_batch
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
-COUNTS = {
-    "num_epochs": 10_000,
-    "min_blocks": 1000,
-    "max_blocks": 1000,
-    "short_epochs": 10_000,
-    "num_replicas": 1024,
-    "num_hosts": 1024,
-    "cores_per_replica": 1024,
+RANGES = {
+    "num_epochs": (1, 10_000),
+    "min_blocks": (1, 1000),
+    "max_blocks": (1, 1000),
+    "short_epochs": (1, 10_000),
+    "num_replicas": (1, 1024),
+    "num_hosts": (1, 1024),
+    "cores_per_replica": (1, 1024),
+    "seed": (0, 2**31),
 }
-"""The largest value of each; the least is 1."""
+"""The least and the largest value of each whole number."""
 
 AXES = {
     "strategies": ", ".join(Strategy),
@@ -44,7 +45,6 @@ AXES = {
 STOPPING = ("min_blocks", "max_blocks", "half_width", "num_whole_blocks", "budget_minutes")
 """The fields that say when a run ends: it may be continued under others."""
 
-LARGEST_SEED = 2**31
 SHARES = {"half_width": "; use .05 for 5 %", "learning_rate": "", "target_accuracy": "; use .985 for 98.5 %"}
 """Fields between 0 and 1, with what to say to who forgets it."""
 WEEK = {"trial_timeout_seconds": 7 * 24 * 3600.0, "budget_minutes": 7 * 24 * 60.0}
@@ -118,9 +118,9 @@ class Sweep:
 
     def _check_ranges(self) -> None:
         """Refuse single values that make no sense."""
-        for name, largest in COUNTS.items():
-            if not 1 <= getattr(self, name) <= largest:
-                raise Refusal(f"{name}={getattr(self, name)} must be a whole number from 1 to {largest}")
+        for name, (least, largest) in RANGES.items():
+            if not least <= getattr(self, name) <= largest:
+                raise Refusal(f"{name}={getattr(self, name)} must be a whole number from {least} to {largest}")
         for name, everything in (("max_train_examples", "all"), ("num_whole_blocks", "all blocks")):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise Refusal(f"{name}={getattr(self, name)} must be at least 1, or null for {everything}")
@@ -131,8 +131,6 @@ class Sweep:
         for name, example in SHARES.items():
             if not 0 < getattr(self, name) < 1:
                 raise Refusal(f"{name}={getattr(self, name)} must lie between 0 and 1{example}")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise Refusal(f"seed={self.seed} must be a whole number from 0 to {LARGEST_SEED}")
         for name, week in WEEK.items():
             if getattr(self, name) is not None and not 0 < getattr(self, name) <= week:
                 raise Refusal(f"{name}={getattr(self, name)} must be greater than 0 and at most a week, {week:.0f}")
