@@ -14,7 +14,6 @@ from tasks.analysis.loops import LoopEffect, build_loop_effects
 from tasks.analysis.machines import Machine, build_machines
 from tasks.analysis.pairs import AccuracyPair, Pair, build_accuracy_pairs, build_pairs
 from tasks.analysis.points import Point, build_points, default_cells
-from tasks.analysis.published import Published, load_published
 from tasks.analysis.statistics import widest_half_width
 from tasks.domain.cell import Cell, Setting
 from tasks.domain.strategy import Strategy
@@ -41,7 +40,6 @@ class Analysis:
     loop_effects: tuple[LoopEffect, ...]
     equivalence: Equivalence
     machines: tuple[Machine, ...]
-    published: Published
     claims: tuple[Claim, ...]
     rates: Mapping[tuple[Role, Cell], float]
     """Median examples per second of the valid trials, the discarded ones among them."""
@@ -110,7 +108,6 @@ def analyze(run: Run, tables: Tables) -> Analysis:
     sweep, device = run.sweep, run.device
     frames = build_frames(tables, sweep)
     coverage = build_coverage(run, frames)
-    published = load_published()
     points = {role: list[Point]() for role in Role}
     for point in build_points(sweep, device, frames, coverage.problems):
         points[point.role].append(point)
@@ -128,8 +125,7 @@ def analyze(run: Run, tables: Tables) -> Analysis:
         loop_effects=build_loop_effects(sweep, frames),
         equivalence=frames.equivalence,
         machines=build_machines(frames),
-        published=published,
-        claims=judge_claims(sweep, frames, published, pairs, accuracy_pairs),
+        claims=judge_claims(sweep, frames, pairs, accuracy_pairs),
         rates=frames.rates,
         overhead_seconds=frames.overhead_seconds,
         tainted=frames.trials.loc[is_tainted, ["cell", "role", "block", "status", "first_taint"]],

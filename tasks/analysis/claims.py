@@ -11,7 +11,7 @@ import pandas as pd
 from tasks.analysis.frames import Frames, array, values_at
 from tasks.analysis.pairs import AccuracyPair, Pair, accuracy_differences
 from tasks.analysis.points import default_cells
-from tasks.analysis.published import ClaimName, Published
+from tasks.analysis.published import ClaimName, load_published
 from tasks.analysis.statistics import (
     MIN_ACCURACY_BLOCKS,
     MIN_VERDICT_BLOCKS,
@@ -130,14 +130,15 @@ class Claim:
 
 
 def judge_claims(
-    sweep: Sweep, frames: Frames, published: Published, pairs: Sequence[Pair], accuracy_pairs: Sequence[AccuracyPair]
+    sweep: Sweep, frames: Frames, pairs: Sequence[Pair], accuracy_pairs: Sequence[AccuracyPair]
 ) -> tuple[Claim, ...]:
     """Every claim, in the order of its name's declaration, on the trials of `default_cells` alone."""
+    published = load_published()
     workers = [setup.total_seconds for setup in published.setups if setup.strategy is WORKERS]
     others = [setup.total_seconds for setup in published.setups if setup.strategy is not WORKERS]
     own = {
         ClaimName.OWN_FIGURES_AGREE: max(high for _, high in workers) < min(low for low, _ in others),
-        ClaimName.LOG_SHOWS_GPUS: published.log.is_gpu_shown,
+        ClaimName.LOG_SHOWS_GPUS: published.log["is_gpu_shown"] is True,
     }
     claims = []
     for name in ClaimName:

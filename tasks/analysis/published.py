@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from importlib import resources
 
 from pydantic import TypeAdapter
@@ -28,13 +29,6 @@ class ClaimName(StrEnum):
     MULTI_WORKER_ACCURACY = "multi_worker_accuracy"
     OWN_FIGURES_AGREE = "own_figures_agree"
     LOG_SHOWS_GPUS = "log_shows_gpus"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PublishedLog:
-    """What the original's log shows of the machine."""
-
-    is_gpu_shown: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,11 +72,13 @@ class Published:
 
     source: str
     setting: str
-    log: PublishedLog
+    log: Mapping[str, str | bool]
+    """What the original's log shows of the machine."""
     setups: tuple[PublishedSetup, ...]
     claims: Mapping[ClaimName, PublishedClaim]
 
 
+@cache
 def load_published() -> Published:
     """The package's data file; raises pydantic.ValidationError where it is damaged."""
     text = resources.files("tasks.analysis").joinpath(FILE).read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from statistics import geometric_mean
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.claims import Claim, Evidence, Measure
 from tasks.analysis.points import Point
-from tasks.analysis.published import PublishedSetup
+from tasks.analysis.published import PublishedSetup, load_published
 from tasks.analysis.statistics import MIN_VERDICT_BLOCKS, Verdict
 from tasks.domain.device import DeviceType
 from tasks.reporting.labels import setting_name
@@ -24,7 +24,7 @@ FORMS: dict[Measure, Form] = {
 
 def describe_original(analysis: Analysis) -> tuple[str, ...]:
     """Both tables, with the condition under which they may be compared."""
-    published = analysis.published
+    published = load_published()
     caution = f"Source: {published.source}. {published.setting}."
     if analysis.run.device is DeviceType.CPU_SLICE:
         caution += " A CPU slice is not a GPU; the original's own log shows no GPU either."
