@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from tasks.analysis.claims import Claim, judge_claims
@@ -71,7 +70,7 @@ class Analysis:
 
         A pair without any common block is left out: where a strategy always fails, more blocks do not help.
         """
-        return widest_half_width([np.array(pair.comparison.differences) for pair in self.pairs if pair.comparison.n])
+        return widest_half_width([pair.comparison.differences for pair in self.pairs if pair.comparison.n])
 
     @property
     def setting(self) -> Setting:

@@ -8,7 +8,7 @@ from typing import assert_never
 import numpy as np
 import pandas as pd
 
-from tasks.analysis.frames import Frames, array, values_at
+from tasks.analysis.frames import Frames, values_at
 from tasks.analysis.pairs import AccuracyPair, Pair, accuracy_differences
 from tasks.analysis.points import default_cells
 from tasks.analysis.published import ClaimName, load_published
@@ -222,13 +222,13 @@ def _see(
         case Measure.EPOCH_DIFFERENCE:
             means = accuracy_differences(frames.epochs, cells, singles)
             batches, found = [None], [means]
-            verdicts = [judge_accuracy(array(means)).verdict]
+            verdicts = [judge_accuracy(means).verdict]
         case Measure.UTILISATION:
             shares = [[_utilisation(frames.valid, c) for c in places] for places in zip(cells, singles, strict=True)]
             ratios = [own / other for own, other in shares]  # 0, infinite or NaN where one of them idled
             kept = [values[values.between(0, np.inf, inclusive="neither")] for values in ratios]
             found = [*kept]
-            verdicts = [c.verdict for c in judge_family([np.log(array(values)) for values in kept])]
+            verdicts = [c.verdict for c in judge_family([np.log(values) for values in kept])]
         case Measure.EFFICIENCY:
             found = [values_at(frames.valid, cell, "efficiency") for cell in cells]
         case Measure.ACCURACY:

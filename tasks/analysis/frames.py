@@ -119,11 +119,6 @@ def log_ratios(frames: Frames, cell: Cell, against: Cell, role: Role = Role.MEAS
     return pd.Series(found, index=pairs.index, dtype=float)
 
 
-def array(values: "pd.Series[float]") -> NDArray[np.float64]:
-    """The values as NumPy has them."""
-    return np.asarray(values, dtype=np.float64)
-
-
 def ratio_of(elapsed: Mapping[str, NDArray[np.float64]], key: str, other: str) -> float:
     """How many times as fast trial `key` trained as `other`, over the epochs that both trained."""
     own, others = elapsed[key], elapsed[other]

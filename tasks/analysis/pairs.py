@@ -6,7 +6,7 @@ from itertools import combinations, groupby
 
 import pandas as pd
 
-from tasks.analysis.frames import Frames, array, log_ratios, values_at
+from tasks.analysis.frames import Frames, log_ratios, values_at
 from tasks.analysis.points import default_cells
 from tasks.analysis.statistics import AccuracyComparison, Comparison, judge_accuracy, judge_family
 from tasks.domain.cell import Arm, Cell
@@ -42,7 +42,7 @@ class AccuracyPair:
 def build_pairs(sweep: Sweep, device: DeviceType, frames: Frames) -> tuple[Pair, ...]:
     """The declared family, judged: it follows from the sweep alone, whatever was recorded."""
     family = tuple(_declare(sweep, device))
-    found = judge_family([array(log_ratios(frames, *pair)) for pair in family])
+    found = judge_family([log_ratios(frames, *pair) for pair in family])
     return tuple(
         Pair(cell=cell, against=against, against_role=role, comparison=comparison)
         for (cell, against, role), comparison in zip(family, found, strict=True)
@@ -78,7 +78,7 @@ def _accuracy_pair(sweep: Sweep, frames: Frames, strategy: Strategy, against: St
         strategy=strategy,
         against=against,
         num_batch_sizes=len(cells),
-        comparison=judge_accuracy(array(accuracy_differences(frames.valid, cells, others))),
+        comparison=judge_accuracy(accuracy_differences(frames.valid, cells, others)),
     )
 
 

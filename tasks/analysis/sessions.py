@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.points import Point
-from tasks.analysis.statistics import Estimate, Floats, estimate, estimate_quotient
+from tasks.analysis.statistics import Estimate, estimate, estimate_quotient
 from tasks.domain.cell import Cell
 from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
@@ -72,13 +70,13 @@ def _compare(cell: Cell, a: tuple[Analysis, Point], b: tuple[Analysis, Point]) -
     return SessionPoint(cell=cell, a=_side(ours, a[1]), b=_side(theirs, b[1]), quotient=estimate_quotient(theirs, ours))
 
 
-def _differences(analysis: Analysis, cell: Cell) -> Floats:
+def _differences(analysis: Analysis, cell: Cell) -> tuple[float, ...]:
     """ln of how many times as fast as one device, one a block; empty where there is no such pair."""
     pair = None if cell.strategy is Strategy.ONE_DEVICE else analysis.pair_of(cell, Strategy.ONE_DEVICE)
-    return np.array(pair.comparison.differences if pair else (), dtype=np.float64)
+    return pair.comparison.differences if pair else ()
 
 
-def _side(differences: Floats, point: Point) -> Side:
+def _side(differences: tuple[float, ...], point: Point) -> Side:
     return Side(
         speedup=estimate(differences),
         num_blocks=len(differences),

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 Floats = NDArray[np.float64]
@@ -176,7 +176,7 @@ def decide(num_blocks: NDArray[np.int_], means: Floats, deviations: Floats) -> D
     return Decisions(level, p_value, means - half, means + half, equivalence_p, verdict)
 
 
-def judge_family(differences: Sequence[Floats]) -> tuple[Comparison, ...]:
+def judge_family(differences: Sequence[ArrayLike]) -> tuple[Comparison, ...]:
     """Every declared pair of a family: arrays of shape (blocks,) with ln of how many times as fast.
 
     Pairs with too few blocks count in Holm's m. The interval has the level at which Holm decided the pair, so it
@@ -209,7 +209,7 @@ def judge_family(differences: Sequence[Floats]) -> tuple[Comparison, ...]:
     )
 
 
-def sign_flip_p(differences: Floats) -> float | None:
+def sign_flip_p(differences: ArrayLike) -> float | None:
     """Exact two-sided p of the mean under all 2^n flips of signs (Fisher 1935); None for none or over MOST_FLIPPED.
 
     `differences` has shape (blocks,). Raises ValueError where one is not finite.
@@ -231,7 +231,7 @@ def half_widths(num_blocks: NDArray[np.int_], deviations: Floats) -> Floats:
     return np.asarray(np.expm1(stats.t.isf(ALPHA / 2, num_blocks - 1) * errors), dtype=np.float64)
 
 
-def widest_half_width(family: Sequence[Floats]) -> float | None:
+def widest_half_width(family: Sequence[ArrayLike]) -> float | None:
     """The largest of the pairs' `half_widths`; None without a pair, or if one has fewer than 2 blocks.
 
     Arrays of shape (blocks,). Raises ValueError where a difference is not finite.
@@ -249,7 +249,7 @@ def expected_half_width(num_blocks: int) -> float | None:
     return float(half_widths(np.array(num_blocks), np.array(EXPECTED_NOISE * math.sqrt(2))))
 
 
-def judge_accuracy(differences: Floats) -> AccuracyComparison:
+def judge_accuracy(differences: ArrayLike) -> AccuracyComparison:
     """Accuracy differences in shares, of shape (seeds,), by two one-sided t-tests (Schuirmann 1987).
 
     Raises ValueError where one is not finite.
@@ -273,7 +273,7 @@ def judge_accuracy(differences: Floats) -> AccuracyComparison:
     )
 
 
-def order_statistic_interval(values: Floats) -> tuple[float, float, float] | None:
+def order_statistic_interval(values: ArrayLike) -> tuple[float, float, float] | None:
     """Low, high and exact coverage of a distribution-free interval for the median; None below 5 values.
 
     The narrowest symmetric pair of order statistics that covers with LEVEL, otherwise smallest to largest (David and
@@ -288,7 +288,7 @@ def order_statistic_interval(values: Floats) -> tuple[float, float, float] | Non
     return float(ordered[dropped]), float(ordered[n - 1 - dropped]), float(coverages[dropped])
 
 
-def estimate(differences: Floats) -> Estimate:
+def estimate(differences: ArrayLike) -> Estimate:
     """The ratio and, from 3 blocks on, its t interval on ln ratios at LEVEL, to describe and not to judge.
 
     `differences` has shape (blocks,). Raises ValueError where one is not finite.
@@ -300,23 +300,24 @@ def estimate(differences: Floats) -> Estimate:
     return Estimate(ratio=math.exp(values.mean()), low=math.exp(low), high=math.exp(high))
 
 
-def estimate_quotient(differences: Floats, others: Floats) -> Estimate:
+def estimate_quotient(differences: ArrayLike, others: ArrayLike) -> Estimate:
     """exp of the difference of two independent samples' means, with the interval of Welch's t at LEVEL.
 
     Welch, The generalization of 'Student's' problem when several different population variances are involved,
     Biometrika 34 (1947): the variances may differ, and so may the numbers of blocks.
     """
-    if not len(differences) or not len(others):
+    a, b = _checked(differences), _checked(others)
+    if not len(a) or not len(b):
         return Estimate(ratio=None)
-    low = high = mean = float(differences.mean() - others.mean())
-    if min(len(differences), len(others)) < MIN_INTERVAL_BLOCKS:
+    low = high = mean = float(a.mean() - b.mean())
+    if min(len(a), len(b)) < MIN_INTERVAL_BLOCKS:
         return Estimate(ratio=math.exp(mean))
-    if differences.var() or others.var():  # otherwise the degrees of freedom are 0 / 0, and the interval is a point
-        low, high = stats.ttest_ind(differences, others, equal_var=False).confidence_interval(LEVEL)
+    if a.var() or b.var():  # otherwise the degrees of freedom are 0 / 0, and the interval is a point
+        low, high = stats.ttest_ind(a, b, equal_var=False).confidence_interval(LEVEL)
     return Estimate(ratio=math.exp(mean), low=math.exp(low), high=math.exp(high))
 
 
-def _checked(values: Floats) -> Floats:
+def _checked(values: ArrayLike) -> Floats:
     array = np.asarray(values, dtype=np.float64)
     if not np.isfinite(array).all():
         raise ValueError("a difference is not finite: leave out the blocks in which one of the two has no valid trial")

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
 import pandas as pd
 
 from tasks.analysis.statistics import order_statistic_interval
@@ -66,7 +65,7 @@ class Summary:
 
     @property
     def _interval(self) -> tuple[float, float, float] | None:
-        return order_statistic_interval(np.array(self.values))
+        return order_statistic_interval(self.values)
 
 
 def summarize(values: Iterable[float]) -> Summary | None:

@@ -214,7 +214,7 @@ def _scaling(analysis: Analysis) -> tuple[PointColumn, ...]:
 
 def _weak_efficiency(point: Point) -> Estimate:
     """Described, no verdict rests on it."""
-    return estimate(np.log(point.trials["weak_efficiency"].dropna().to_numpy(dtype=float)))
+    return estimate(np.log(point.trials["weak_efficiency"].dropna()))
 
 
 def _against_unsplit(analysis: Analysis, point: Point) -> str:

@@ -164,7 +164,7 @@ def judge_real(pairs: Iterable[Sequence[float]]) -> ExitCode:
     interval of the share is that of Clopper and Pearson 1934.
     """
     groups = [
-        np.array(differences[first : first + MIN_VERDICT_BLOCKS])
+        differences[first : first + MIN_VERDICT_BLOCKS]
         for differences in pairs
         for first in range(0, len(differences) - MIN_VERDICT_BLOCKS + 1, MIN_VERDICT_BLOCKS)
     ]
