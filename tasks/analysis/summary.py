@@ -1,6 +1,5 @@
 """Summaries: the values of one configuration, their median and what may be said of their spread."""
 
-import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -72,8 +71,3 @@ def summarize(values: Iterable[float]) -> Summary | None:
     """The summary of the values that are not null; None without any."""
     kept = tuple(float(value) for value in values if not pd.isna(value))
     return Summary(kept) if kept else None
-
-
-def sampling_error(accuracy: float, num_test_examples: int) -> float:
-    """Standard error of an accuracy over so many independent test examples, as a share (binomial)."""
-    return math.sqrt(accuracy * (1 - accuracy) / num_test_examples)

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from math import prod
+from math import prod, sqrt
 
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.loops import LoopEffect
@@ -15,7 +15,7 @@ from tasks.analysis.statistics import (
     AccuracyVerdict,
     Verdict,
 )
-from tasks.analysis.summary import Summary, sampling_error
+from tasks.analysis.summary import Summary
 from tasks.domain.device import DeviceType
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
@@ -301,9 +301,10 @@ def _accuracies(analysis: Analysis) -> str:
     medians = [value for point in analysis.points if (value := point.median("test_accuracy")) is not None]
     if not medians:
         return "Test accuracy: no trial has trained every epoch yet."
-    error = sampling_error(sum(medians) / len(medians), analysis.run.num_test_examples)
+    mean, num_examples = sum(medians) / len(medians), analysis.run.num_test_examples
+    error = sqrt(mean * (1 - mean) / num_examples)  # binomial, over independent examples
     text = f"Test accuracy after {plural(analysis.run.sweep.num_epochs, 'epoch')}: {span(medians, accuracy)} over "
-    text += f"{plural(len(medians), 'point')} (medians); {analysis.run.num_test_examples:,} test examples alone give a "
+    text += f"{plural(len(medians), 'point')} (medians); {num_examples:,} test examples alone give a "
     return f"{text}standard error of {percentage_points(error)}."
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.analysis.summary import Spread, Summary, sampling_error, summarize
+from tasks.analysis.summary import Spread, Summary, summarize
 
 
 def test_summary_of_nothing_is_nothing() -> None:
@@ -36,7 +36,3 @@ def test_interval_of_many_values_leaves_the_outermost_out() -> None:
     summary = Summary((1.0, 9.0, 3.0, 2.0, 4.0, 7.0, 6.0, 5.0, 8.0, 90.0))
     assert (summary.median, summary.low, summary.high, summary.n) == (5.5, 2.0, 9.0, 10)
     assert summary.coverage == pytest.approx(0.978516, abs=1e-6)
-
-
-def test_sampling_error_is_binomial() -> None:
-    assert sampling_error(0.99, 10_000) == pytest.approx(0.000995, abs=1e-6)
