@@ -54,42 +54,6 @@ def test_what_cannot_work_is_left_out_only_if_asked() -> None:
     assert {(cell.strategy, cell.setting.loop) for cell in sweep.skipped} == {(WORKERS, Loop.KERAS_FIT)}
 
 
-@pytest.mark.parametrize(
-    ("wrong", "sentence"),
-    [
-        (
-            {"loops": (Loop.KERAS_FIT,), "xla": (True,), "strategies": (ONE, MIRRORED)},
-            "mirrored, batch 64, keras_fit, XLA cannot work: Keras does not compile by XLA under MirroredStrategy",
-        ),
-        (
-            {"loops": (Loop.STEP,), "steps_per_call": (8,)},
-            "the step loop makes one call a step; leave it out of the grid, or set skip_unsupported",
-        ),
-        ({"loops": ()}, "loops is empty; name at least one of fused, step, keras_fit"),
-        ({"precisions": (Precision.FLOAT32,) * 2}, "precisions names float32 twice"),
-        ({"xla": (True, True)}, "xla names True twice"),
-        ({"steps_per_call": (0,)}, "steps_per_call=0 must be at least 1"),
-        (
-            {"strategies": (ONE, MIRRORED), "reductions": (Reduction.RING,)},
-            "reduction=ring is known to multi_worker_mirrored only, of which none is asked for; leave it out",
-        ),
-        (
-            {"reductions": (Reduction.RING,)},
-            "strategy=mirrored cannot work with any of the loops and reductions that are asked for",
-        ),
-        (
-            {"loops": (Loop.KERAS_FIT,), "skip_unsupported": True},
-            "strategy=multi_worker_mirrored cannot work with any of the loops",
-        ),
-    ],
-)
-def test_combinations_are_refused_with_value_rule_and_way_out(wrong: dict[str, object], sentence: str) -> None:
-    with pytest.raises(ValueError, match=".") as refused:
-        Sweep(**wrong)  # type: ignore[arg-type]
-    assert sentence in str(refused.value)
-    assert "\n" not in str(refused.value)
-
-
 def test_more_steps_per_call_than_an_epoch_has_are_refused() -> None:
     with pytest.raises(ValueError, match="steps_per_call=48 is more than the 47 steps of an epoch at batch 64; use at"):
         Sweep(steps_per_call=(48,), max_train_examples=3000).check(TWO_CORES, DATA)
