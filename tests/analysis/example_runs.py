@@ -1,5 +1,6 @@
 """Small runs on disk, made through the product's own records: no training, no clock, no chance."""
 
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -318,6 +319,17 @@ def analyze_example(
     """The analysis of a run that was written to `folder`."""
     run = make_run(sweep, **changes)
     return analyze(run, read_example(folder, run, outcome_of, sampled))
+
+
+def session(folder: Path, differences: tuple[float, ...], one_seconds: float = 60.0, **fields: Any) -> Analysis:
+    """One device, and mirrored that is faster by what `differences` (ln) say, block by block."""
+
+    def outcome(trial: Trial) -> Outcome:
+        faster = differences[trial.block - 1] if trial.strategy is MIRRORED else 0.0
+        return make_result(trial, one_seconds * math.exp(-faster))
+
+    axes: dict[str, Any] = {"strategies": (ONE, MIRRORED), "global_batch_sizes": (64,), "num_epochs": 2} | fields
+    return analyze_example(folder / "run", grid(len(differences), **axes), outcome, run_name=folder.name)
 
 
 def _windows(trial: Trial, epoch: int, epoch_seconds: float, noise: float, chance: random.Random) -> list[StepWindow]:

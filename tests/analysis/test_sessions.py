@@ -18,21 +18,10 @@ from tasks.domain.reduction import Reduction
 from tasks.domain.refusal import Refusal
 from tasks.domain.trial import Trial
 from tasks.results import schema
-from tests.analysis.example_runs import MIRRORED, ONE, WORKERS, Outcome, analyze_example, grid, make_result
+from tests.analysis.example_runs import MIRRORED, ONE, WORKERS, Outcome, analyze_example, make_result, session
 
 A, B = (0.6, 0.7, 0.8), (0.9, 1.0, 1.1, 1.2)
 """ln of how many times as fast mirrored trained as one device, by block."""
-
-
-def session(folder: Path, differences: tuple[float, ...], one_seconds: float = 60.0, **fields: Any) -> Analysis:
-    """One device, and mirrored that is faster by what `differences` say."""
-
-    def outcome(trial: Trial) -> Outcome:
-        faster = differences[trial.block - 1] if trial.strategy is MIRRORED else 0.0
-        return make_result(trial, one_seconds * math.exp(-faster))
-
-    axes: dict[str, Any] = {"strategies": (ONE, MIRRORED), "global_batch_sizes": (64,), "num_epochs": 2} | fields
-    return analyze_example(folder / "run", grid(len(differences), **axes), outcome, run_name=folder.name)
 
 
 def mirrored_of(tmp_path: Path, a: tuple[float, ...], b: tuple[float, ...]) -> SessionPoint:

@@ -24,6 +24,7 @@ from tests.analysis.example_runs import (
     realistic,
 )
 
+CHARTS = ["01-training-time", "02-scaling", "03-convergence", "04-step-split", "05-phases", "06-step-times"]
 RUNNING = {"end": None}
 """Of a run that goes on, or was cut short."""
 

@@ -29,10 +29,9 @@ from tests.analysis.example_runs import (
     make_result,
     realistic,
 )
-from tests.reporting.reports import RUNNING, degraded, paced, pair, versus
+from tests.reporting.reports import CHARTS, RUNNING, degraded, paced, pair, versus
 
-NAMES = ["01-training-time", "02-scaling", "03-convergence", "04-step-split", "05-phases", "06-step-times"]
-PER_POINT = [name for name in NAMES if name not in ("02-scaling", "03-convergence")]
+PER_POINT = [name for name in CHARTS if name not in ("02-scaling", "03-convergence")]
 """Charts with a row a point."""
 
 
@@ -53,8 +52,8 @@ def svgs_of(analysis: Analysis) -> dict[str, bytes]:
 def test_every_chart_says_what_it_is_of(tmp_path: Path) -> None:
     analysis = analyze_example(tmp_path, grid(5, max_train_examples=2048, num_epochs=2), degraded)
     files = draw_charts(analysis)
-    assert sorted(files) == sorted(f"{name}.{kind}" for name in NAMES for kind in ("svg", "png"))
-    for name in NAMES:
+    assert sorted(files) == sorted(f"{name}.{kind}" for name in CHARTS for kind in ("svg", "png"))
+    for name in CHARTS:
         text = files[f"{name}.svg"].decode()  # text stays text
         assert "SMOKE: first 2,048 training examples only" in text
         assert "FAILED: 50 of 65 trials valid" in text
@@ -133,7 +132,7 @@ def test_every_kind_of_run_has_every_chart(tmp_path: Path, name: str) -> None:
     sweep, outcome_of, changes = RUNS[name]
     files = svgs_of(analyze_example(tmp_path, sweep, outcome_of, **changes))
     of_strategies = {"02-scaling", "04-step-split"}
-    assert sorted(files) == [each for each in NAMES if name != "versus" or each not in of_strategies]
+    assert sorted(files) == [each for each in CHARTS if name != "versus" or each not in of_strategies]
     is_void = name in ("empty", "all failed")
     assert all(("NOT MEASURED: 0 of 24 trials valid" in content.decode()) is is_void for content in files.values())
     if name == "versus":

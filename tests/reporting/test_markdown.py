@@ -30,6 +30,7 @@ from tests.analysis.example_runs import (
     record_of,
 )
 from tests.reporting.reports import (
+    CHARTS,
     RUNNING,
     degraded,
     paced,
@@ -58,7 +59,6 @@ HEADINGS = [
     "The original report",
     "How to repeat it",
 ]
-CHARTS = ["01-training-time", "02-scaling", "03-convergence", "04-step-split", "05-phases", "06-step-times"]
 
 SMALL = grid(global_batch_sizes=(64,), num_epochs=1, skip_unsupported=True)
 AXES = {

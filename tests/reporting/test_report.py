@@ -17,10 +17,9 @@ from tasks.results import schema
 from tasks.results.error import ResultsError
 from tasks.results.store import Tables
 from tests.analysis.example_runs import fill, grid, make_run
-from tests.reporting.reports import degraded, tables_of
+from tests.reporting.reports import CHARTS, degraded, tables_of
 
 Written = tuple[Analysis, Tables, Path]
-CHARTS = ["01-training-time", "02-scaling", "03-convergence", "04-step-split", "05-phases", "06-step-times"]
 FILES = {
     *("report.md", "report.html", "environment.json"),
     *("trials.parquet", "epochs.parquet", "steps.parquet", "gradients.parquet"),

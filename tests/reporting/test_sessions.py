@@ -1,7 +1,6 @@
 """What is said of two sessions, and that none of it is a verdict."""
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +10,10 @@ from tasks.analysis.analysis import Analysis
 from tasks.analysis.sessions import compare_sessions
 from tasks.domain.loop import Loop
 from tasks.domain.reduction import Reduction
-from tasks.domain.trial import Trial
 from tasks.reporting.html import render
 from tasks.reporting.sessions import describe_sessions
-from tests.analysis.example_runs import MIRRORED, ONE, WORKERS, Outcome, analyze_example, grid, make_result
+from tests.analysis.example_runs import MIRRORED, ONE, WORKERS, session
 from tests.reporting.reports import section_of, tables_of
-
-
-def session(folder: Path, differences: tuple[float, ...], **fields: Any) -> Analysis:
-    """One device of 60 s, and mirrored that is faster by what `differences` (ln) say."""
-
-    def outcome(trial: Trial) -> Outcome:
-        faster = differences[trial.block - 1] if trial.strategy is MIRRORED else 0.0
-        return make_result(trial, 60.0 * math.exp(-faster))
-
-    axes: dict[str, Any] = {"strategies": (ONE, MIRRORED), "global_batch_sizes": (64,), "num_epochs": 2} | fields
-    return analyze_example(folder / "run", grid(len(differences), **axes), outcome, run_name=folder.name)
 
 
 def with_software(analysis: Analysis, tensorflow: str = "2.21.0", **environment: Any) -> Analysis:
