@@ -23,8 +23,6 @@ class Point:
     role: Role
     num_replicas: int
     """Devices that one trial holds."""
-    num_cores: int | None
-    """Physical cores that one trial holds; null on GPUs."""
     problems: tuple[Problem, ...]
     """Planned trials without a number."""
     trials: pd.DataFrame
@@ -89,11 +87,6 @@ def build_points(sweep: Sweep, device: DeviceType, frames: Frames, problems: tup
     return tuple(_point(sweep, frames, problems, cell, role) for role, cell in sweep.members(device))
 
 
-def _cores(trials: pd.DataFrame) -> int | None:
-    cores = (trials["cores_per_replica"] * trials["num_replicas"]).dropna()
-    return None if cores.empty else int(cores.iloc[0])
-
-
 def _point(sweep: Sweep, frames: Frames, problems: tuple[Problem, ...], cell: Cell, role: Role) -> Point:
     rows = frames.valid
     is_at = (rows["cell"] == cell) & (rows["role"] == role)
@@ -106,7 +99,6 @@ def _point(sweep: Sweep, frames: Frames, problems: tuple[Problem, ...], cell: Ce
         cell=cell,
         role=role,
         num_replicas=sweep.replicas_of(cell.strategy),
-        num_cores=_cores(rows[is_at]),
         problems=tuple(problem for problem in problems if (problem.cell, problem.role) == (cell, role)),
         trials=rows[is_at],
         epochs=epochs,

@@ -121,7 +121,7 @@ def said(comparison: Comparison) -> str:
 def width(run: Run, point: Point) -> str:
     """The devices of one trial of the point: `2 CPU slices`, `2 CPU slices on 2 hosts`, `1 x 2 cores`."""
     if point.role is Role.REFERENCE:
-        return f"1 x {plural(point.num_cores or run.sweep.cores_of(point.role), 'core')}"
+        return f"1 x {plural(run.sweep.cores_of(point.role), 'core')}"
     num_hosts = run.sweep.hosts_of(point.strategy)
     return devices(run, point.num_replicas) + (f" on {num_hosts} hosts" if num_hosts > 1 else "")
 

@@ -56,11 +56,6 @@ def point_of(analysis: Analysis, strategy: Strategy, batch: int = 64) -> Point:
     return next(p for p in analysis.points if (p.strategy, p.global_batch_size) == (strategy, batch))
 
 
-def at(analysis: Analysis, strategy: Strategy, batch: int, role: Role) -> Point:
-    points = (*analysis.references, *analysis.baselines)
-    return next(point for point in points if (point.cell, point.role) == (cell_of(strategy, batch), role))
-
-
 def values_of(point: Point, column: str) -> tuple[float, ...]:
     summary = point.summary(column)
     return summary.values if summary else ()
@@ -128,11 +123,11 @@ def test_numbers_of_a_point_are_medians_of_its_trials(tmp_path: Path) -> None:
     for column, values in expected.items():
         assert values_of(point, column) == pytest.approx(values), column
     assert point.median("training_seconds") == 38.0
-    assert (point.num_whole, point.num_cores) == (3, 2)
+    assert point.num_whole == 3
 
 
-@pytest.mark.parametrize(("num_replicas", "num_cores"), [(2, 2), (4, 4)])
-def test_ratios_against_one_device_by_hand(tmp_path: Path, num_replicas: int, num_cores: int) -> None:
+@pytest.mark.parametrize("num_replicas", [2, 4])
+def test_ratios_against_one_device_by_hand(tmp_path: Path, num_replicas: int) -> None:
     # seconds of one epoch: 12 at batch 64 and 9 at each replica's share on one device, 8 on all cores unsplit
     seconds = {(MIRRORED, Role.MEASURED): 30.0, (ONE, Role.MEASURED): 60.0}
     seconds |= {(ONE, Role.BASELINE): 9.0, (ONE, Role.REFERENCE): 8.0}
@@ -148,8 +143,6 @@ def test_ratios_against_one_device_by_hand(tmp_path: Path, num_replicas: int, nu
         "step_seconds": 6 / 938,
     }
     assert {name: point.median(name) for name in expected} == pytest.approx(expected)
-    wide, narrow = at(analysis, ONE, 64, Role.REFERENCE), at(analysis, ONE, 64 // num_replicas, Role.BASELINE)
-    assert (wide.num_cores, narrow.num_cores, point.num_cores) == (num_cores, 1, num_cores)
 
 
 def test_weak_efficiency_takes_one_device_of_the_grid_where_it_has_the_share(tmp_path: Path) -> None:
@@ -221,7 +214,7 @@ def test_failed_trial_is_a_row_not_a_zero(tmp_path: Path) -> None:
     assert [(p.shortfall, p.reason, p.phase) for p in point.problems] == [("failed", "worker_killed", "training")]
     columns = ("training_seconds", "test_accuracy", "speedup", "seconds_to_target", "wall_seconds")
     assert [point.median(column) for column in columns] == [None] * 5
-    assert (point.step_percentiles, point.num_cores, point.num_whole) == (None, None, 0)
+    assert (point.step_percentiles, point.num_whole) == (None, 0)
 
 
 @pytest.mark.parametrize("reason", InvalidReason)
