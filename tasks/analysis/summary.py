@@ -3,7 +3,6 @@
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
 import pandas as pd
 
@@ -11,17 +10,6 @@ from tasks.analysis.statistics import order_statistic_interval
 
 MIN_RANGE_VALUES = 3
 """Fewer values show no spread at all."""
-
-
-class Spread(StrEnum):
-    """What the smallest and the largest value of a summary may be called."""
-
-    NONE = "none"
-    """Fewer than 3 values."""
-    RANGE = "range"
-    """3 or 4 values: smallest to largest, without a level."""
-    INTERVAL = "interval"
-    """5 values or more: an interval for the median, with its level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +39,8 @@ class Summary:
         return self._interval[1] if self._interval else max(self.values)
 
     @property
-    def spread(self) -> Spread:
-        """What `low` to `high` may be called."""
-        if self.n < MIN_RANGE_VALUES:
-            return Spread.NONE
-        return Spread.INTERVAL if self._interval else Spread.RANGE
-
-    @property
     def coverage(self) -> float | None:
-        """Chance that the interval covers the true median; None below 5 values."""
+        """Chance that `low` to `high` cover the true median; None below 5 values, of which they are only the range."""
         return self._interval[2] if self._interval else None
 
     @property

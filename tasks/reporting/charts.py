@@ -16,7 +16,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.points import Point
-from tasks.analysis.summary import Spread
 from tasks.domain.cell import Arm, Cell
 from tasks.domain.strategy import Strategy
 from tasks.reporting.labels import (
@@ -50,7 +49,7 @@ def _training_time(analysis: Analysis) -> Figure:
         if summary is None:
             return 0.0
         axes.plot([0, summary.median], [y, y], color=look.colour, linewidth=1, alpha=0.5)
-        if summary.spread is Spread.INTERVAL:
+        if summary.coverage is not None:
             axes.plot([summary.low, summary.high], [y, y], color=look.colour, lw=6, alpha=0.4, solid_capstyle="butt")
         axes.plot([summary.median] * 2, [y - 0.38, y + 0.38], color=INK, linewidth=1.6, solid_capstyle="butt")
         apart = y + (np.linspace(-0.2, 0.2, summary.n) if summary.n > 1 else np.zeros(1))

@@ -6,7 +6,7 @@ from typing import Any
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.points import Point
 from tasks.analysis.statistics import Comparison
-from tasks.analysis.summary import Spread
+from tasks.analysis.summary import MIN_RANGE_VALUES
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role
@@ -164,11 +164,11 @@ def caption(analysis: Analysis) -> str:
     found = (point.summary(column) for column in columns for point in analysis.points)
     summaries = {summary.n: summary for summary in found if summary}
     for n, summary in sorted(summaries.items()):
-        if summary.spread is Spread.RANGE:
-            text += f"In parentheses behind a median of n = {n}: the range, smallest to largest. "
-        elif summary.coverage is not None:
+        if summary.coverage is not None:
             text += f"In parentheses behind a median of n = {n}: a {100 * summary.coverage:.1f} % interval for it "
             text += "(order statistics). "
+        elif n >= MIN_RANGE_VALUES:
+            text += f"In parentheses behind a median of n = {n}: the range, smallest to largest. "
     if any(pair.comparison.low is not None for pair in analysis.pairs):
         text += "In parentheses behind a ratio: its interval at the level at which Holm's rule decided the pair. "
     return text.rstrip()

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 
 from tasks.analysis.statistics import Estimate
-from tasks.analysis.summary import MIN_RANGE_VALUES, Spread, Summary
+from tasks.analysis.summary import MIN_RANGE_VALUES, Summary
 
 ABSENT = "—"
 """In place of a number that does not exist: never 0."""
@@ -103,7 +103,7 @@ def between(low: float, high: float, form: Form = digits) -> str:
 
 def with_spread(summary: Summary | None, form: Form = digits) -> str:
     """Median and, from 3 values on, its interval or range in parentheses: `31.2 (30.1 to 32.2)`."""
-    if summary is None or summary.spread is Spread.NONE:
+    if summary is None or summary.n < MIN_RANGE_VALUES:
         return shown(summary.median if summary else None, form)
     return f"{form(summary.median)} ({between(summary.low, summary.high, form)})"
 
