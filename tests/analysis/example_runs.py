@@ -295,20 +295,6 @@ def read_records(folder: Path, records: Sequence[Record]) -> Tables:
     return RunFolder(folder).read()
 
 
-def read_example(
-    folder: Path,
-    run: Run,
-    outcome_of: Callable[[Trial], Outcome] = realistic,
-    sampled: Callable[[Trial], Mapping[str, object]] = usage_of,
-) -> Tables:
-    """The tables of a run whose trials left what `outcome_of` and `sampled` say."""
-    outcomes = [outcome_of(trial) for trial in plan(run)]
-    return read_records(
-        folder,
-        [record_of(run, o, number, usage=sampled(o.trial)) for number, o in enumerate(outcomes) if o],
-    )
-
-
 def analyze_example(
     folder: Path,
     sweep: Sweep | None = None,
@@ -316,9 +302,11 @@ def analyze_example(
     sampled: Callable[[Trial], Mapping[str, object]] = usage_of,
     **changes: object,
 ) -> Analysis:
-    """The analysis of a run that was written to `folder`."""
+    """The analysis of a run, written to `folder`, whose trials left what `outcome_of` and `sampled` say."""
     run = make_run(sweep, **changes)
-    return analyze(run, read_example(folder, run, outcome_of, sampled))
+    outcomes = [outcome_of(trial) for trial in plan(run)]
+    records = [record_of(run, o, number, usage=sampled(o.trial)) for number, o in enumerate(outcomes) if o]
+    return analyze(run, read_records(folder, records))
 
 
 def session(folder: Path, differences: tuple[float, ...], one_seconds: float = 60.0, **fields: Any) -> Analysis:
