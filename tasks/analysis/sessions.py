@@ -7,6 +7,7 @@ from tasks.analysis.analysis import Analysis
 from tasks.analysis.points import Point
 from tasks.analysis.statistics import Estimate, estimate, estimate_quotient
 from tasks.domain.cell import Cell
+from tasks.domain.device import DeviceType
 from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 
@@ -107,7 +108,7 @@ def _refusal(column: str, a: Values, b: Values, wanted: str) -> Refusal:
 
 def _facts(analysis: Analysis) -> dict[str, Values]:
     """What must be the same for seconds and ratios to be of the same thing, by column."""
-    run, sweep, is_gpu = analysis.run, analysis.run.sweep, analysis.run.device.is_gpu
+    run, sweep, is_gpu = analysis.run, analysis.run.sweep, analysis.run.device is DeviceType.GPU
     return {
         "schema_version": [run.schema_version],
         "machine_fingerprint": sorted(

@@ -17,11 +17,6 @@ class DeviceType(StrEnum):
     """One whole GPU."""
 
     @property
-    def is_gpu(self) -> bool:
-        """Whether it is a GPU."""
-        return self is DeviceType.GPU
-
-    @property
     def label(self) -> str:
         """The word for one such device in tables and on axes."""
         return {DeviceType.CPU_SLICE: "CPU slice", DeviceType.GPU: "GPU"}[self]

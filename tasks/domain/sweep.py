@@ -247,7 +247,8 @@ class Sweep:
     def check(self, devices: Devices, data: PreparedDataset) -> None:
         """Raise Refusal where a machine with these devices or this data cannot serve the sweep."""
         replicas = max(self.replicas_of(strategy) // self.hosts_of(strategy) for strategy in self.strategies)
-        devices.check(self.device or devices.preferred, replicas, self.cores_per_replica)
+        device = self.device or devices.preferred
+        devices.check(device, replicas, self.cores_per_replica)
         if self.max_train_examples is not None and self.max_train_examples > data.num_train_examples:
             raise Refusal(
                 f"max_train_examples={self.max_train_examples} is more than the {data.num_train_examples} training "
@@ -256,9 +257,9 @@ class Sweep:
         num_examples = self.examples_of(data)
         for cell in self.cells:
             check_batch(cell.global_batch_size, self.replicas_of(cell.strategy), num_examples)
-            devices.check_execution(self.device or devices.preferred, cell.setting.precision, cell.reduction)
+            devices.check_execution(device, cell.setting.precision, cell.reduction)
             is_idle = cell.strategy is Strategy.MIRRORED and cell.reduction not in (None, Reduction.AUTO)
-            if is_idle and cell.setting.loop is Loop.FUSED and not (self.device or devices.preferred).is_gpu:
+            if is_idle and cell.setting.loop is Loop.FUSED and device is not DeviceType.GPU:
                 raise Refusal(
                     f"reduction={cell.reduction} changes nothing for {cell.strategy} on CPU slices under the fused "
                     "loop, where TensorFlow always reduces on one device; use loop=step, or leave it out"
