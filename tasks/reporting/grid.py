@@ -22,6 +22,7 @@ from tasks.reporting.numerals import (
     on_off,
     plural,
     ratio_with_interval,
+    shown,
     whole,
     with_spread,
 )
@@ -30,9 +31,9 @@ from tasks.results.run import Run
 PointColumn = Column[Point]
 
 
-def median(header: str, column: str, form: Form = digits, brief: str = "", absent: str = ABSENT) -> PointColumn:
-    """The median of a column of the trials; `absent` where no trial has it."""
-    return Column(header, RIGHT, lambda p: absent if (value := p.median(column)) is None else form(value), brief)
+def median(header: str, column: str, form: Form = digits) -> PointColumn:
+    """The median of a column of the trials; a dash where no trial has it."""
+    return Column(header, RIGHT, lambda point: shown(point.median(column), form))
 
 
 TOLD_APART: dict[str, Column[Any]] = {

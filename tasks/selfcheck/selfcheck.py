@@ -16,9 +16,8 @@ from tasks.domain.refusal import Refusal
 from tasks.domain.sweep import Sweep
 from tasks.selfcheck.simulation import MIRRORED, Noise, Runs, run_families, simulate_seconds, slowed, true_ratios
 
-NUM_FAMILIES = 2000
-"""Simulated runs of each kind; more make the figures finer."""
 FEWEST_FAMILIES, MOST_FAMILIES = 100, 20_000
+"""Simulated runs of each kind; more make the figures finer."""
 NUM_ERRORS = 3
 """A figure fails only where it lies so many of its standard errors outside of its band."""
 LEAST_REAL_P = 0.001
@@ -140,7 +139,7 @@ def measure(num_families: int, seed: int) -> Iterator[Finding]:
     yield _finding(Figure.TRIFLE, Noise.NORMAL, TRIFLE_NOISE, calls, TRIFLE_BAND)
 
 
-def main(num_families: int = NUM_FAMILIES, seed: int = 1, as_json: bool = False) -> ExitCode:
+def main(num_families: int, seed: int = 1, as_json: bool = False) -> ExitCode:
     """Measure, print and judge: INVALID where a figure lies outside of its band. Raises Refusal on nonsense."""
     if not FEWEST_FAMILIES <= num_families <= MOST_FAMILIES:
         raise Refusal(f"num_families={num_families} must be a whole number from {FEWEST_FAMILIES} to {MOST_FAMILIES}")
