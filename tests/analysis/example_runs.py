@@ -251,6 +251,18 @@ def measured_only(outcome_of: Callable[[Trial], Outcome]) -> Callable[[Trial], O
     return lambda trial: outcome_of(trial) if trial.role is Role.MEASURED else realistic(trial)
 
 
+@measured_only
+def degraded(trial: Trial) -> Outcome:
+    """In every block one failed, one invalid and one missing trial."""
+    if (trial.strategy, trial.global_batch_size) == (MIRRORED, 128):
+        return make_failure(trial)
+    if (trial.strategy, trial.global_batch_size) == (WORKERS, 256):
+        return make_result(trial, 30.0, invalid_reason=InvalidReason.WEIGHTS_DISAGREE)
+    if (trial.strategy, trial.global_batch_size) == (WORKERS, 64):
+        return None
+    return realistic(trial)
+
+
 def usage_of(trial: Trial) -> dict[str, object]:
     """What was sampled while the trial ran: a machine of its own, the less busy the more replicas wait."""
     busy = {ONE: 0.98, MIRRORED: 0.95, WORKERS: 0.9}[trial.strategy]

@@ -15,15 +15,14 @@ from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role, Trial
 from tests.analysis.example_runs import (
     MIRRORED,
-    ONE,
     WORKERS,
     Outcome,
     analyze_example,
+    degraded,
     grid,
     make_failure,
     make_result,
     make_run,
-    measured_only,
     plan,
     plan_trial,
     read_records,
@@ -32,19 +31,6 @@ from tests.analysis.example_runs import (
 )
 
 SHORT = grid(num_epochs=1)
-
-
-@measured_only
-def degraded(trial: Trial) -> Outcome:
-    """One failed, one invalid, one missing, ten valid."""
-    match trial.strategy, trial.global_batch_size:
-        case (name, 64) if name == ONE:
-            return make_failure(trial)
-        case (name, 128) if name == MIRRORED:
-            return make_result(trial, 30.0, invalid_reason=InvalidReason.LOSS_NOT_FINITE)
-        case (name, 256) if name == WORKERS:
-            return None
-    return realistic(trial)
 
 
 def invalid(trial: Trial) -> Outcome:
@@ -74,9 +60,9 @@ def test_counts_add_up_and_every_problem_has_its_reason(tmp_path: Path) -> None:
     assert counts(coverage) == (13, 10, 1, 1, 1)
     assert (coverage.state, coverage.num_recorded) == (RunState.FAILED, 12)
     assert [(p.cell.strategy, p.role, p.shortfall, p.reason) for p in coverage.problems] == [
-        (ONE, "measured", "failed", "worker_killed"),
-        (MIRRORED, "measured", "invalid", "loss_not_finite"),
         (WORKERS, "measured", "lost", None),
+        (MIRRORED, "measured", "failed", "worker_killed"),
+        (WORKERS, "measured", "invalid", "weights_disagree"),
     ]
 
 

@@ -6,7 +6,6 @@ from math import exp
 from pathlib import Path
 
 from tasks.domain.cell import Arm
-from tasks.domain.outcome import InvalidReason
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role, Trial
 from tasks.reporting.markdown import Edition
@@ -14,13 +13,10 @@ from tasks.reporting.report import compose
 from tests.analysis.example_runs import (
     MIRRORED,
     ONE,
-    WORKERS,
     Outcome,
     analyze_example,
     grid,
-    make_failure,
     make_result,
-    measured_only,
     realistic,
 )
 
@@ -56,18 +52,6 @@ def paced(
         return make_result(trial, 12.0 * trial.num_epochs / factor, (share,) * trial.num_epochs)
 
     return outcome
-
-
-@measured_only
-def degraded(trial: Trial) -> Outcome:
-    """In every block one failed, one invalid and one missing trial."""
-    if (trial.strategy, trial.global_batch_size) == (MIRRORED, 128):
-        return make_failure(trial)
-    if (trial.strategy, trial.global_batch_size) == (WORKERS, 256):
-        return make_result(trial, 30.0, invalid_reason=InvalidReason.WEIGHTS_DISAGREE)
-    if (trial.strategy, trial.global_batch_size) == (WORKERS, 64):
-        return None
-    return realistic(trial)
 
 
 def write_text(

@@ -24,12 +24,13 @@ from tests.analysis.example_runs import (
     WORKERS,
     Outcome,
     analyze_example,
+    degraded,
     grid,
     make_failure,
     make_result,
     realistic,
 )
-from tests.reporting.reports import CHARTS, RUNNING, degraded, paced, pair, versus
+from tests.reporting.reports import CHARTS, RUNNING, paced, pair, versus
 
 PER_POINT = [name for name in CHARTS if name not in ("02-scaling", "03-convergence")]
 """Charts with a row a point."""

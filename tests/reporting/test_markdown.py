@@ -20,6 +20,7 @@ from tests.analysis.example_runs import (
     ONE,
     WORKERS,
     Outcome,
+    degraded,
     fill,
     grid,
     make_failure,
@@ -32,7 +33,6 @@ from tests.analysis.example_runs import (
 from tests.reporting.reports import (
     CHARTS,
     RUNNING,
-    degraded,
     paced,
     pair,
     paragraphs,

@@ -16,8 +16,8 @@ from tasks.reporting.report import artifact_markdown, read_report, write_report
 from tasks.results import schema
 from tasks.results.error import ResultsError
 from tasks.results.store import Tables
-from tests.analysis.example_runs import fill, grid, make_run
-from tests.reporting.reports import CHARTS, degraded, tables_of
+from tests.analysis.example_runs import degraded, fill, grid, make_run
+from tests.reporting.reports import CHARTS, tables_of
 
 Written = tuple[Analysis, Tables, Path]
 FILES = {
