@@ -1,7 +1,7 @@
 """Sessions: two runs point by point, described and not judged."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.points import Point
@@ -128,13 +128,6 @@ def _facts(analysis: Analysis) -> dict[str, Values]:
 
 def _axes(analysis: Analysis) -> dict[str, Values]:
     """The values of each column that tells the cells apart; the cells themselves last."""
-    cells = analysis.run.sweep.cells
-    of_setting = ("loop", "precision", "is_xla_enabled", "steps_per_call")
-    return {
-        **{column: [getattr(cell.setting, column) for cell in cells] for column in of_setting},
-        **{
-            column: [getattr(cell, column) for cell in cells]
-            for column in ("strategy", "reduction", "global_batch_size")
-        },
-        "cell": [cell.label for cell in cells],
-    }
+    columns = ("loop", "precision", "is_xla_enabled", "steps_per_call", "strategy", "reduction", "global_batch_size")
+    cells = [asdict(cell.setting) | asdict(cell) | {"cell": cell.label} for cell in analysis.run.sweep.cells]
+    return {column: [cell[column] for cell in cells] for column in (*columns, "cell")}
