@@ -1,5 +1,6 @@
 """Provenance: the machine, what failed, and how to repeat the run."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,10 +53,11 @@ def describe_machine(analysis: Analysis) -> Iterator[str]:
 
 def describe_validity(analysis: Analysis) -> Iterator[str]:
     """The rules by which a trial is thrown out, and what was measured again because others disturbed it."""
+    broken = Counter(problem.reason for problem in analysis.coverage.problems)
     columns = (
         field("rule", LEFT, "value", lambda code: f"`{code}`"),
         field("broken when", LEFT, "doc"),
-        Column[InvalidReason]("trials", RIGHT, lambda rule: whole(_count(analysis, rule))),
+        Column[InvalidReason]("trials", RIGHT, lambda rule: whole(broken[rule])),
     )
     yield (
         f"{plural(len(analysis.tainted), 'trial')} measured again because others disturbed it; a trial that breaks one "
@@ -69,10 +71,6 @@ def describe_validity(analysis: Analysis) -> Iterator[str]:
             field("what disturbed it first", LEFT, "first_taint", escape),
         )
         yield table(names_of, analysis.tainted.itertuples())
-
-
-def _count(analysis: Analysis, rule: InvalidReason) -> int:
-    return sum(problem.reason == rule for problem in analysis.coverage.problems)
 
 
 def describe_failures(analysis: Analysis, edition: Edition) -> Iterator[str]:
