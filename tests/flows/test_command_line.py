@@ -13,7 +13,7 @@ from flows.direct import judge
 from flows.opening import open_run
 from tasks.data.preparation import examine, prepare
 from tasks.domain.device import Devices
-from tasks.domain.exit_code import ExitCode, worst
+from tasks.domain.exit_code import ExitCode
 from tasks.domain.outcome import InvalidReason, TrialResult
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Trial
@@ -190,12 +190,6 @@ def test_native_windows_is_refused_by_naming_wsl2(
     monkeypatch.setattr(sys, "platform", "win32")
     assert main(["run"]) == ExitCode.REFUSED
     assert "WSL2" in capsys.readouterr().err
-
-
-def test_worst_of_several_results_is_the_exit_code() -> None:
-    assert worst([]) is ExitCode.OK
-    assert worst([ExitCode.OK, ExitCode.INVALID, ExitCode.OK]) is ExitCode.INVALID
-    assert worst([ExitCode.INVALID, ExitCode.FAILED, ExitCode.OK]) is ExitCode.FAILED
 
 
 @pytest.mark.parametrize(
