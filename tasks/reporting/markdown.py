@@ -6,6 +6,8 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from tasks.reporting.numerals import shown
+
 MAX_LENGTH = 500
 """Longer text is cut, so that a traceback cannot bury a table."""
 SPECIAL = re.compile(r"([\\`*_\[\]|~$#])")
@@ -56,7 +58,7 @@ class Column(NamedTuple, Generic[Row]):
 def field(header: str, align: str, name: str, form: Callable[[Any], str] = str, brief: str = "") -> Column[Any]:
     """The column of an attribute (dotted: of an attribute's) in the given form; a dash where it is null."""
     get = attrgetter(name)
-    return Column(header, align, lambda row: "—" if (value := get(row)) is None else form(value), brief)
+    return Column(header, align, lambda row: shown(get(row), form), brief)
 
 
 def table(columns: Sequence[Column[Row]], rows: Iterable[Row], is_brief: bool = False) -> str:
