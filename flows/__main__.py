@@ -128,6 +128,20 @@ def _selfcheck(arguments: argparse.Namespace) -> int:
         return worst([code, check_real(num_real)]) if num_real else code
 
 
+def _backtest(arguments: argparse.Namespace) -> int:
+    from tasks.detection.backtest import main as backtest
+
+    backtest(
+        run=arguments.noise,
+        night=arguments.night_effect,
+        num_pairs=arguments.pairs,
+        num_installations=arguments.installations,
+        seed=arguments.seed,
+        as_json=arguments.json,
+    )
+    return ExitCode.OK
+
+
 def _up(arguments: argparse.Namespace) -> int:
     from flows.stack.local import up
     from flows.stack.pools import Pools
@@ -200,6 +214,19 @@ def _parser() -> argparse.ArgumentParser:
     selfcheck.add_argument("--real-blocks", type=int, default=0, help="blocks of real equal trials (default: none)")
     selfcheck.add_argument("--json", action="store_true", help="print the figures as JSON")
     selfcheck.set_defaults(handler=_selfcheck)
+    detector = commands.add_parser("detector", help="what finds changes from night to night")
+    backtest = detector.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
+        "backtest", help="how often it cries wolf and what it finds, on synthetic nights"
+    )
+    backtest.add_argument(
+        "--noise", type=float, default=0.05, help="from run to run, as a share (default: %(default)s)"
+    )
+    backtest.add_argument("--night-effect", type=float, default=0.01, help="on one arm (default: %(default)s)")
+    backtest.add_argument("--pairs", type=int, default=None, help="of each cell in a night (default: by the noise)")
+    backtest.add_argument("--installations", type=int, default=100, help="simulated (default: %(default)s)")
+    backtest.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    backtest.add_argument("--json", action="store_true", help="print the figures as JSON")
+    backtest.set_defaults(handler=_backtest)
     report = commands.add_parser("report", help="rebuild a report from its results")
     report.add_argument("folder", help="a run's folder or URL, or a report folder with its Parquet files")
     report.add_argument("--output", type=Path, help="folder of the report (default: reports/<run name>)")

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 MODULES = sorted([*(ROOT / "flows").rglob("*.py"), *(ROOT / "tasks").rglob("*.py")])
 DRAWERS = {"utils", "util", "common", "helpers", "helper", "core", "misc"}
-STAGES = {"planning", "data", "training", "analysis", "reporting", "selfcheck"}
+STAGES = {"planning", "data", "training", "analysis", "reporting", "selfcheck", "detection"}
 SEES = {
     "training": {"tasks.data.reading"},
     "planning": {"tasks.analysis"},

@@ -1,0 +1,137 @@
+"""The operating characteristic: how often the detector cries wolf, and what it finds, on synthetic nights."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.detection.detector import CellState, Detector, pairs_needed
+from tasks.detection.synthetic import Noise, simulate_nights
+from tasks.domain.refusal import Refusal
+
+NIGHTS_BEFORE = 40
+"""Of history, before anything is counted."""
+NIGHTS_A_YEAR = 365
+CELLS = 9
+"""Of an installation: three strategies at three batch sizes."""
+CHANGES = (0.05, 0.10, 0.20)
+"""How much slower, as a share."""
+WITHIN = (2, 7)
+"""Nights."""
+ALARMS = (CellState.REGRESSED, CellState.IMPROVED)
+LEAST_INSTALLATIONS, MOST_INSTALLATIONS = 10, 10_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Characteristic:
+    """What the detector does under one kind of noise."""
+
+    title: str
+    noise: Noise
+    num_pairs: int
+    """K, pairs of each cell in a night."""
+    false_alarms_per_configuration_year: float
+    """In both directions."""
+    error: float
+    """Standard error of that."""
+    power: dict[str, dict[str, float]]
+    """Chance of finding a slow-down, by the change and by the nights within which it is REGRESSED."""
+
+    @property
+    def false_alarms_per_installation_year(self) -> float:
+        """Of CELLS cells together."""
+        return CELLS * self.false_alarms_per_configuration_year
+
+    def describe(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return asdict(self) | {"false_alarms_per_installation_year": self.false_alarms_per_installation_year}
+
+
+def measure(noise: Noise, num_pairs: int, num_installations: int, seed: int, title: str = "as given") -> Characteristic:
+    """Simulate a year of so many installations in which nothing happens, and as many cells that grow slower."""
+    num_cells = CELLS * num_installations
+    quiet = np.zeros(NIGHTS_BEFORE + NIGHTS_A_YEAR)
+    alarms = sum(is_new for is_new, _ in _alarms(noise, num_cells, num_pairs, quiet, seed))
+    power = {}
+    for place, change in enumerate(CHANGES, start=1):
+        slowed = np.repeat([0.0, math.log1p(change)], [NIGHTS_BEFORE, max(WITHIN)])
+        found = [
+            states == CellState.REGRESSED for _, states in _alarms(noise, num_cells, num_pairs, slowed, seed + place)
+        ]
+        power[f"{change:.2f}"] = {str(nights): float(np.any(found[:nights], axis=0).mean()) for nights in WITHIN}
+    return Characteristic(
+        title=title,
+        noise=noise,
+        num_pairs=num_pairs,
+        false_alarms_per_configuration_year=float(np.mean(alarms)),
+        error=float(np.std(alarms)) / math.sqrt(num_cells),
+        power=power,
+    )
+
+
+def _alarms(
+    noise: Noise, num_cells: int, num_pairs: int, changes: NDArray[np.float64], seed: int
+) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.object_]]]:
+    """Of each night after NIGHTS_BEFORE, which cells alarm anew, and all states."""
+    detector, source = Detector(num_cells), np.random.default_rng(seed)
+    was_alarmed = np.zeros(num_cells, dtype=bool)
+    nights = simulate_nights(noise, num_cells, len(changes), num_pairs, source, changes)
+    for number, night in enumerate(nights):
+        states = detector.judge(night.pairs, night.measure_again)
+        is_alarmed = np.isin(states, ALARMS)
+        if number >= NIGHTS_BEFORE:
+            yield is_alarmed & ~was_alarmed, states
+        was_alarmed = is_alarmed
+
+
+def scenarios(noise: Noise) -> Iterator[tuple[str, Noise]]:
+    """That noise, and what may be otherwise than it is thought to be."""
+    yield "as given", noise
+    yield "no night effect", replace(noise, night=0.0)
+    yield "twice the night effect", replace(noise, night=2 * noise.night)
+    yield "night effects that last (autocorrelation .7)", replace(noise, autocorrelation=0.7)
+    yield "5 % of the runs are slower by 30 %", replace(noise, outlier_share=0.05)
+
+
+def main(run: float, night: float, num_pairs: int | None, num_installations: int, seed: int, as_json: bool) -> None:
+    """Measure every scenario and print it. Raises Refusal on nonsense."""
+    for name, value, low, high in (
+        ("noise", run, 0.001, 0.5),
+        ("night_effect", night, 0, 0.2),
+        ("pairs", 6 if num_pairs is None else num_pairs, 4, 500),
+        ("installations", num_installations, LEAST_INSTALLATIONS, MOST_INSTALLATIONS),
+        ("seed", seed, 0, math.inf),
+    ):
+        if not low <= value <= high:
+            raise Refusal(f"{name}={value} must be a number from {low:g} to {high:g}")
+    noise = Noise(run=run, night=night)
+    chosen = pairs_needed(run) if num_pairs is None else num_pairs
+    found = [measure(each, chosen, num_installations, seed, title) for title, each in scenarios(noise)]
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "is_synthetic": True,
+                    "seed": seed,
+                    **found[0].describe(),
+                    "scenarios": [each.describe() for each in found],
+                },
+                indent=2,
+            )
+        )
+        return
+    print(
+        f"SYNTHETIC: {num_installations} installations of {CELLS} cells, each a year of nights of {chosen} pairs after "
+        f"{NIGHTS_BEFORE} nights of history; runs differ by {run:.1%}, nights by {night:.1%}; seed {seed}"
+    )
+    chances = [f"{change} in {nights}" for change in ("5 %", "10 %", "20 %") for nights in WITHIN]
+    print(f"{'':<46}{'false alarms a year':>24}   chance of finding a slow-down of so much in so many nights")
+    print(f"{'':<46}{'a cell':>14}{'all 9':>10}   " + "".join(f"{text:>10}" for text in chances))
+    for each in found:
+        alarms = f"{each.false_alarms_per_configuration_year:.3f} ± {each.error:.3f}"
+        values = "".join(f"{value:>10.2f}" for by_nights in each.power.values() for value in by_nights.values())
+        print(f"{each.title:<46}{alarms:>14}{each.false_alarms_per_installation_year:>10.2f}   {values}")

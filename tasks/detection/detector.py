@@ -1,0 +1,223 @@
+"""The detector: did tonight's environment change the speed of a cell, set against the nights before?
+
+Each night every cell is measured in pairs, tonight's environment and the pinned control's, interleaved on one machine.
+What is judged is the night's ln ratio, tonight's seconds over the control's: above 0 is slower. A change needs three
+looks: K pairs that are far out, at once 2 K pairs more that agree (SUSPECT), and the next night (REGRESSED, IMPROVED).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int_]
+
+MARGIN = math.log(1.05)
+"""A smaller change, in ln seconds, alarms nobody; half of it is asked for when a change is looked at again."""
+MIN_NIGHTS = 10
+"""Comparable nights below which there is no baseline."""
+BASELINE_NIGHTS = 30
+"""Most nights of the baseline: the latest that are comparable."""
+LEAST_SCALE = 0.005
+"""A night is taken to be at least so noisy, in ln seconds."""
+FROZEN_NIGHTS = 20
+"""Nights after the last accepted change of which the baseline for slow drift is made, and stays."""
+CUSUM_SLACK, CUSUM_LIMIT, CUSUM_CLIP = 1.0, 5.0, 3.0
+"""Of the cumulative sum for slow drift, in units of the scale (Page 1954; clipped, against outliers)."""
+FIRST_LEVEL, AGAIN_LEVEL, CONFIRM_LEVEL = 0.995, 0.99, 0.95
+"""One-sided levels of the three looks; for drift, which many nights have shown, the second is as the third."""
+NIGHTS_UNTIL_GONE = 3
+"""A change is gone after so many nights in a row on which less than half the margin is left of it."""
+REMEASURED = 2
+"""Times as many pairs in the second look as in the first."""
+MAD_TO_DEVIATION = 1.4826
+"""Median absolute deviation to standard deviation, for normal noise."""
+_QUANTILES = {
+    level: np.array([np.nan, *stats.t.ppf(level, np.arange(1, BASELINE_NIGHTS))])
+    for level in (FIRST_LEVEL, AGAIN_LEVEL, CONFIRM_LEVEL)
+}
+"""Of Student's t, by the degrees of freedom."""
+
+
+class CellState(StrEnum):
+    """What may be said of a cell after a night."""
+
+    OK = "OK"
+    SUSPECT = "SUSPECT"
+    """Far out in both looks of one night; the next night decides."""
+    REGRESSED = "REGRESSED"
+    IMPROVED = "IMPROVED"
+    NO_BASELINE = "NO BASELINE"
+    """Fewer than MIN_NIGHTS comparable nights."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """What one look at the pairs of every cell shows; arrays of shape (cells,), in ln seconds."""
+
+    change: Floats
+    """Tonight's location minus the baseline's."""
+    scale: Floats
+    """Standard error of `change`."""
+    freedom: Ints
+    """Degrees of freedom with which the scale is known."""
+
+    def bound(self, level: float) -> Floats:
+        """Half-width of the one-sided interval of that level."""
+        return np.asarray(_QUANTILES[level][self.freedom] * self.scale, dtype=np.float64)
+
+    def is_beyond(self, level: float, least: float) -> Bools:
+        """Whether the change excludes 0 at that level, and is larger than `least`."""
+        return np.asarray(np.abs(self.change) > np.maximum(self.bound(level), least))
+
+
+class Detector:
+    """The states of many cells, night after night.
+
+    All arrays have the cells on their first axis. The same code judges a night of nine cells and simulates thousands
+    of years.
+    """
+
+    def __init__(self, num_cells: int) -> None:
+        self.states = np.full(num_cells, CellState.NO_BASELINE, dtype=object)
+        self._signs = np.zeros(num_cells, dtype=int)
+        """Of the change that is suspected or stands: 1 slower, -1 faster, 0 none."""
+        self._is_drift = np.zeros(num_cells, dtype=bool)
+        """Whether it is measured against the frozen baseline."""
+        self._unseen = np.zeros(num_cells, dtype=int)
+        """Nights in a row on which little was left of a standing change."""
+        self._locations = np.full((num_cells, BASELINE_NIGHTS), np.nan)
+        """Of the latest comparable nights; the next one replaces the oldest."""
+        self._variances = np.full((num_cells, BASELINE_NIGHTS), np.nan)
+        """Of the pairs within each of those nights, resistant to outliers."""
+        self._frozen = np.full((num_cells, FROZEN_NIGHTS), np.nan)
+        self._num_comparable = np.zeros(num_cells, dtype=int)
+        self._sums = np.zeros((2, num_cells))
+        """Cumulative, for drift to slower and to faster."""
+
+    def judge(self, pairs: Floats, measure_again: Callable[[Bools], Floats]) -> NDArray[np.object_]:
+        """The state of every cell after a night of `pairs`, ln ratios of shape (cells, K).
+
+        `measure_again` is told which cells are far out, and returns their ln ratios, of shape (cells, REMEASURED x K),
+        with NaN for the others. A cell whose first pair is NaN was not measured, and nothing of it changes.
+        """
+        was_measured = ~np.isnan(pairs[:, 0])
+        first, drift = self._look(pairs, self._locations), self._look(pairs, self._frozen)
+        has_baseline = was_measured & (self._num_comparable >= MIN_NIGHTS)
+        is_far = has_baseline & (self._signs == 0) & first.is_beyond(FIRST_LEVEL, MARGIN)
+        self._add_to_sums(drift, has_baseline & (self._signs == 0))
+        drifts = has_baseline & (self._signs == 0) & ~is_far & (self._sums.max(axis=0) > CUSUM_LIMIT)
+        again = np.full_like(pairs, np.nan)
+        if (is_far | drifts).any():
+            again = measure_again(is_far | drifts)
+        self._confirm(first, drift, was_measured)
+        self._suspect(is_far, np.sign(first.change), self._look(again, self._locations), is_drift=False)
+        slower = np.where(self._sums[0] >= self._sums[1], 1, -1)
+        self._suspect(drifts, slower, self._look(again, self._frozen), is_drift=True)
+        self._sums[:, drifts] = 0
+        fresh = was_measured & (self._signs == 0)
+        self._learn(pairs, again, fresh)
+        self.states[fresh] = np.where(self._num_comparable[fresh] >= MIN_NIGHTS, CellState.OK, CellState.NO_BASELINE)
+        return self.states.copy()
+
+    def accept(self, cells: Bools) -> None:
+        """Begin a new baseline for those cells: what was before is not comparable with what comes."""
+        self.states[cells] = CellState.NO_BASELINE
+        self._clear(cells)
+        self._num_comparable[cells] = 0
+        for memory in (self._locations, self._variances, self._frozen):
+            memory[cells] = np.nan
+
+    def _look(self, pairs: Floats, memory: Floats) -> Look:
+        """At those pairs, against the nights in that memory: the latest comparable ones, or the frozen ones."""
+        counts = np.clip(self._num_comparable, 2, memory.shape[1])
+        centers, scales = self._summarize(memory, pairs.shape[1])
+        # the median of n normal values has pi / 2 n of their variance
+        errors = scales * np.sqrt(1 + math.pi / (2 * counts))
+        return Look(change=locate(pairs) - centers, scale=errors, freedom=counts - 1)
+
+    def _summarize(self, memory: Floats, num_pairs: int) -> tuple[Floats, Floats]:
+        """Center and scale of the nights in `memory`, for a night of so many pairs; NaN and LEAST_SCALE without any."""
+        centers = _medians(memory)
+        spreads = MAD_TO_DEVIATION * _medians(np.abs(memory - centers[:, np.newaxis]))
+        counts = np.maximum((~np.isnan(self._variances)).sum(axis=1), 1)
+        within = np.sqrt(np.nansum(self._variances, axis=1) / counts / num_pairs)
+        return centers, np.fmax(np.fmax(spreads, within), LEAST_SCALE)
+
+    def _add_to_sums(self, drift: Look, cells: Bools) -> None:
+        steps = np.clip(drift.change / drift.scale, -CUSUM_CLIP, CUSUM_CLIP)[cells]
+        for sums, step in zip(self._sums, (steps, -steps), strict=True):
+            sums[cells] = np.maximum(0, sums[cells] + step - CUSUM_SLACK)
+
+    def _suspect(self, cells: Bools, signs: Floats | Ints, again: Look, *, is_drift: bool) -> None:
+        """Suspect those cells of which the second look agrees with the first."""
+        level = CONFIRM_LEVEL if is_drift else AGAIN_LEVEL
+        agrees = cells & (np.sign(again.change) == signs) & again.is_beyond(level, MARGIN / 2)
+        self.states[agrees] = CellState.SUSPECT
+        self._signs[agrees] = signs[agrees]
+        self._is_drift[agrees] = is_drift
+        self._unseen[agrees] = 0
+
+    def _confirm(self, first: Look, drift: Look, was_measured: Bools) -> None:
+        """Decide what the night before suspected, and whether what stood is still there."""
+        changes = self._signs * np.where(self._is_drift, drift.change, first.change)
+        bounds = np.where(self._is_drift, drift.bound(CONFIRM_LEVEL), first.bound(CONFIRM_LEVEL))
+        suspects = was_measured & (self.states == CellState.SUSPECT)
+        stands = was_measured & np.isin(self.states, (CellState.REGRESSED, CellState.IMPROVED))
+        is_confirmed = suspects & (changes > np.maximum(bounds, MARGIN / 2))
+        for sign, state in ((1, CellState.REGRESSED), (-1, CellState.IMPROVED)):
+            self.states[is_confirmed & (self._signs == sign)] = state
+        self._unseen[stands] = np.where(changes[stands] > MARGIN / 2, 0, self._unseen[stands] + 1)
+        self._clear((suspects & ~is_confirmed) | (stands & (self._unseen >= NIGHTS_UNTIL_GONE)))
+
+    def _clear(self, cells: Bools) -> None:
+        """Forget what is suspected or stands."""
+        self._signs[cells] = self._unseen[cells] = 0
+        self._is_drift[cells] = False
+        self._sums[:, cells] = 0
+
+    def _learn(self, pairs: Floats, again: Floats, cells: Bools) -> None:
+        """Take the night into the baselines of those cells; all its pairs count for its location."""
+        once, twice = locate(pairs), locate(again)
+        locations = np.where(np.isnan(twice), once, (once + REMEASURED * twice) / (1 + REMEASURED))[cells]
+        chosen, nights = np.flatnonzero(cells), self._num_comparable[cells]
+        self._locations[chosen, nights % BASELINE_NIGHTS] = locations
+        self._variances[chosen, nights % BASELINE_NIGHTS] = _variances(pairs[cells])
+        is_early = nights < FROZEN_NIGHTS
+        self._frozen[chosen[is_early], nights[is_early]] = locations[is_early]
+        self._num_comparable[chosen] += 1
+
+
+def locate(pairs: Floats) -> Floats:
+    """Location of each row: the median of its Walsh averages (Hodges and Lehmann 1963).
+
+    `pairs` has shape (cells, K); a row that begins with NaN has none.
+    """
+    left, right = np.triu_indices(pairs.shape[1])
+    found, known = np.full(len(pairs), np.nan), ~np.isnan(pairs[:, 0])
+    found[known] = np.median((pairs[known][:, left] + pairs[known][:, right]) / 2, axis=1)
+    return found
+
+
+def _medians(values: Floats) -> Floats:
+    """Median of what is known in each row; NaN in a row of NaN alone."""
+    ordered, counts = np.sort(values, axis=1), (~np.isnan(values)).sum(axis=1, keepdims=True)
+    middle = np.hstack([np.maximum(counts - 1, 0) // 2, np.minimum(counts // 2, values.shape[1] - 1)])
+    return np.asarray(np.take_along_axis(ordered, middle, axis=1).mean(axis=1), dtype=np.float64)
+
+
+def _variances(pairs: Floats) -> Floats:
+    """Variance of each row, from its median absolute deviation: some runs are far out, and say nothing of the rest."""
+    deviations = np.abs(pairs - np.median(pairs, axis=1, keepdims=True))
+    return np.asarray((MAD_TO_DEVIATION * np.median(deviations, axis=1)) ** 2, dtype=np.float64)
+
+
+def pairs_needed(noise: float) -> int:
+    """K for runs whose ln seconds have that standard deviation: `backtest` then finds 10 % slower within two nights."""
+    return max(6, math.ceil(14 * (noise / 0.05) ** 2))

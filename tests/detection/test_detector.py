@@ -1,0 +1,142 @@
+"""The detector, night by night: what it takes for an alarm, and what it takes for it to end."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tasks.detection.detector import (
+    BASELINE_NIGHTS,
+    MIN_NIGHTS,
+    NIGHTS_UNTIL_GONE,
+    REMEASURED,
+    Bools,
+    CellState,
+    Detector,
+    Floats,
+    locate,
+    pairs_needed,
+)
+
+K = 12
+OK, SUSPECT, REGRESSED, IMPROVED = CellState.OK, CellState.SUSPECT, CellState.REGRESSED, CellState.IMPROVED
+SLOWER = math.log(1.10)
+
+
+class Nights:
+    """One cell that is measured night after night, with a little noise that is the same in every test."""
+
+    def __init__(self, num_before: int = BASELINE_NIGHTS) -> None:
+        self.detector, self.source = Detector(1), np.random.default_rng(1)
+        self.num_again = 0
+        for _ in range(num_before):
+            self.pass_by()
+
+    def pass_by(self, change: float = 0.0, again: float | None = None) -> CellState:
+        """The state after a night with that change, and another one when it is measured again."""
+
+        def measure_again(cells: Bools) -> Floats:
+            assert cells.tolist() == [True]
+            self.num_again += 1
+            return self._pairs(change if again is None else again, REMEASURED * K)
+
+        (state,) = self.detector.judge(self._pairs(change, K), measure_again)
+        return CellState(state)
+
+    def _pairs(self, change: float, count: int) -> Floats:
+        return change + 0.02 * self.source.standard_normal((1, count))
+
+
+def test_change_is_suspected_at_once_and_told_the_next_night() -> None:
+    nights = Nights()
+    assert [nights.pass_by(SLOWER), nights.pass_by(SLOWER)] == [SUSPECT, REGRESSED]
+    faster = Nights()
+    assert [faster.pass_by(-SLOWER), faster.pass_by(-SLOWER)] == [SUSPECT, IMPROVED]
+
+
+def test_change_that_is_not_there_when_it_is_measured_again_is_no_suspicion() -> None:
+    nights = Nights()
+    assert nights.pass_by(SLOWER, again=0.0) is OK
+    assert nights.num_again == 1
+
+
+def test_change_to_the_other_side_when_it_is_measured_again_is_no_suspicion() -> None:
+    assert Nights().pass_by(SLOWER, again=-SLOWER) is OK
+
+
+def test_change_that_is_gone_the_next_night_is_no_alarm() -> None:
+    nights = Nights()
+    assert [nights.pass_by(SLOWER), nights.pass_by(), nights.pass_by()] == [SUSPECT, OK, OK]
+
+
+def test_change_below_the_margin_is_not_looked_at_again() -> None:
+    nights = Nights()
+    assert [nights.pass_by(math.log(1.04)), nights.pass_by()] == [OK, OK]
+    assert nights.num_again == 0
+
+
+def test_regression_that_nobody_accepts_is_red_after_sixty_nights() -> None:
+    nights = Nights()
+    states = [nights.pass_by(SLOWER) for _ in range(60)]
+    assert states == [SUSPECT] + [REGRESSED] * 59
+    assert nights.num_again == 1, "what is known is not measured again every night"
+
+
+def test_regression_ends_after_some_nights_without_it() -> None:
+    nights = Nights()
+    states = [nights.pass_by(change) for change in [SLOWER] * 3 + [0.0] * NIGHTS_UNTIL_GONE]
+    assert states[-2:] == [REGRESSED, OK]
+    assert [nights.pass_by(SLOWER), nights.pass_by(SLOWER)] == [SUSPECT, REGRESSED], "the old baseline is there"
+
+
+def test_accepted_change_begins_a_new_baseline() -> None:
+    nights = Nights()
+    nights.pass_by(SLOWER)
+    nights.pass_by(SLOWER)
+    nights.detector.accept(np.array([True]))
+    states = [nights.pass_by(SLOWER) for _ in range(MIN_NIGHTS)]
+    assert states == [CellState.NO_BASELINE] * (MIN_NIGHTS - 1) + [OK]
+    assert [nights.pass_by(2 * SLOWER), nights.pass_by(2 * SLOWER)] == [SUSPECT, REGRESSED]
+
+
+def test_few_nights_are_no_baseline_and_never_green() -> None:
+    nights = Nights(num_before=0)
+    states = [nights.pass_by(change) for change in np.linspace(0, 1, MIN_NIGHTS - 1)]
+    assert set(states) == {CellState.NO_BASELINE}
+
+
+def test_slow_drift_is_found_although_every_night_is_like_the_one_before() -> None:
+    nights = Nights()
+    states = [nights.pass_by(change) for change in np.linspace(0, math.log(1.06), 120)]
+    assert REGRESSED in states
+    assert nights.pass_by(math.log(1.06)) is REGRESSED
+
+
+def test_night_that_was_not_measured_changes_nothing() -> None:
+    nights, nothing = Nights(), np.full((1, K), np.nan)
+    nights.pass_by(SLOWER)
+    assert nights.detector.judge(nothing, lambda cells: nothing).tolist() == [SUSPECT]
+    assert nights.pass_by(SLOWER) is REGRESSED
+
+
+def test_cells_do_not_know_of_each_other() -> None:
+    both, alone = Detector(2), Detector(1)
+    source = np.random.default_rng(2)
+    for night in range(40):
+        pairs = 0.02 * source.standard_normal((2, K))
+        pairs[0] += SLOWER * (night >= 35)
+        again = np.vstack([SLOWER + 0.001 * np.arange(2 * K), np.full(2 * K, np.nan)])
+        states = both.judge(pairs, lambda cells, again=again: again)  # type: ignore[misc]
+        assert alone.judge(pairs[1:], lambda cells: pytest.fail("the other cell is still")) == states[1]
+    assert states.tolist() == [REGRESSED, OK]
+
+
+def test_location_is_the_median_of_the_walsh_averages() -> None:
+    assert locate(np.array([[1.0, 2.0, 6.0], [np.nan, 0.0, 0.0]])).tolist() == pytest.approx(
+        [2.75, np.nan], nan_ok=True
+    )
+
+
+@pytest.mark.parametrize(("noise", "num_pairs"), [(0.01, 6), (0.03, 6), (0.05, 14), (0.10, 56)])
+def test_number_of_pairs_follows_from_the_noise(noise: float, num_pairs: int) -> None:
+    assert pairs_needed(noise) == num_pairs
