@@ -23,6 +23,7 @@ from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep, parse_choice
 
 if TYPE_CHECKING:
+    from tasks.results.history import Span
     from tasks.results.run import Run
     from tasks.results.store import Tables
 
@@ -128,6 +129,49 @@ def _selfcheck(arguments: argparse.Namespace) -> int:
         return worst([code, check_real(num_real)]) if num_real else code
 
 
+def _history_add(arguments: argparse.Namespace) -> int:
+    from tasks.results.history import History
+
+    history = History(locations.results())
+    for folder in arguments.folder:
+        run, tables, _ = _read(folder)
+        print(f"{run.run_name}: {'appended' if history.append(run, tables) else 'is there already'}")
+    return ExitCode.OK
+
+
+def _history_list(arguments: argparse.Namespace) -> int:
+    from tasks.results.history import History, describe
+
+    print("\n".join(describe(History(locations.results()), _span(arguments))))
+    return ExitCode.OK
+
+
+def _history_export(arguments: argparse.Namespace) -> int:
+    from tasks.results.history import History, export
+
+    table = History(locations.results()).read(arguments.column, _span(arguments))
+    export(table, arguments.file)
+    print(f"{table.num_rows} trials: {arguments.file}")
+    return ExitCode.OK
+
+
+def _history_verify(_: argparse.Namespace) -> int:
+    from tasks.results.history import DAMAGED, History
+
+    damaged = History(locations.results()).set_aside()
+    for name, reason in damaged.items():
+        print(f"{name} is damaged ({reason}): set aside in {DAMAGED}; `stratbench history add` takes its run in again")
+    if not damaged:
+        print("every file can be read")
+    return ExitCode.INVALID if damaged else ExitCode.OK
+
+
+def _span(arguments: argparse.Namespace) -> "Span":
+    from tasks.results.history import parse_span
+
+    return parse_span(arguments.since, arguments.until, arguments.where)
+
+
 def _backtest(arguments: argparse.Namespace) -> int:
     from tasks.detection.backtest import main as backtest
 
@@ -214,6 +258,7 @@ def _parser() -> argparse.ArgumentParser:
     selfcheck.add_argument("--real-blocks", type=int, default=0, help="blocks of real equal trials (default: none)")
     selfcheck.add_argument("--json", action="store_true", help="print the figures as JSON")
     selfcheck.set_defaults(handler=_selfcheck)
+    _add_history(commands.add_parser("history", help="the trials of all runs, night after night"))
     detector = commands.add_parser("detector", help="what finds changes from night to night")
     backtest = detector.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
         "backtest", help="how often it cries wolf and what it finds, on synthetic nights"
@@ -256,6 +301,26 @@ def _parser() -> argparse.ArgumentParser:
     benchmark.add_argument("--param", action="append", default=[], metavar="NAME=JSON", help="as prefect has it")
     benchmark.set_defaults(handler=_benchmark)
     return parser
+
+
+def _add_history(history: argparse.ArgumentParser) -> None:
+    actions = history.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add = actions.add_parser("add", help="take runs in; a benchmark takes itself in when it ends")
+    add.add_argument("folder", nargs="+", help="a run's folder or URL, or a report folder")
+    add.set_defaults(handler=_history_add)
+    listing = actions.add_parser("list", help="the runs of a span")
+    listing.set_defaults(handler=_history_list)
+    export = actions.add_parser("export", help="write the trials of a span to a file")
+    export.add_argument("file", type=Path, help="ending in .csv or .parquet")
+    export.add_argument("--column", nargs="+", help="of the table trials (default: all)")
+    export.set_defaults(handler=_history_export)
+    for action in (listing, export):
+        action.add_argument("--since", metavar="DAY", help="first day of a run's begin, in UTC, as 2026-11-23")
+        action.add_argument("--until", metavar="DAY", help="last day")
+        action.add_argument(
+            "--where", action="append", default=[], metavar="COLUMN=VALUE", help="trials with that value"
+        )
+    actions.add_parser("verify", help="read everything, set damaged files aside").set_defaults(handler=_history_verify)
 
 
 def _add_sweep(run: argparse.ArgumentParser) -> None:

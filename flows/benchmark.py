@@ -37,6 +37,7 @@ from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.reporting.report import REPORT
+from tasks.results.history import append_run
 from tasks.results.storage import open_storage
 
 DEFAULTS = Sweep()
@@ -152,6 +153,7 @@ async def benchmark(
                 if not (root := open_storage(locations.results())).is_local:
                     await asyncio.to_thread(publish, prepared, root)
                 analysis = await measure(opened, crews, locations.reports() / name)
+                await asyncio.to_thread(append_run, opened.folder, locations.results())
     except Refusal as refusal:
         return Failed(name="Refused", message=str(refusal))
     return _final_state(analysis, locations.reports() / name / REPORT)

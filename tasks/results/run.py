@@ -14,6 +14,8 @@ from tasks.domain.sweep import Sweep
 from tasks.results import schema
 from tasks.results.error import ResultsError
 
+RESERVED = ("data", "history")
+"""Folders of the results root that hold no run."""
 NAME_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -48,12 +50,14 @@ class Run:
 
 
 def check_run_name(run_name: str) -> None:
-    """Raise Refusal unless `run_name` is fit to name a folder."""
+    """Raise Refusal unless `run_name` is fit to name a folder of the results root."""
     if not NAME_RULE.fullmatch(run_name):
         raise Refusal(
             f"run_name={run_name!r} must be 1 to 100 letters, digits, dots, dashes and underscores, "
             "beginning with a letter or digit"
         )
+    if run_name in RESERVED:
+        raise Refusal(f"run_name={run_name} is the name of a folder beside the runs; choose another")
 
 
 def encode_run(run: Run) -> bytes:

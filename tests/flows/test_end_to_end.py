@@ -84,13 +84,15 @@ def test_benchmark_ends_in_a_report_of_all_strategies(root: Path) -> None:
     logs = list((root / "runs").glob("*/logs/*.log"))
     assert len(logs) == 6
     assert all("epoch 1 of 1" in log.read_text() for log in logs)
+    history = stratbench(root, "history", "list").stdout.splitlines()[1]
+    assert history.split()[2:4] == ["6", "6"], "trials, and valid ones"
 
 
 def test_second_benchmark_uses_the_stack_that_is_up_and_refuses_what_cannot_be_served(root: Path) -> None:
     ran = stratbench(root, "benchmark", "smoke", "--param", "global_batch_sizes=[65]")
     assert ran.returncode == 1, ran.stdout + ran.stderr
     assert "global_batch_size=65 does not divide over num_replicas=2" in " ".join(ran.stdout.split())
-    assert len(list((root / "runs").iterdir())) == 1
+    assert len(list((root / "runs").glob("*/run.json"))) == 1
     assert stratbench(root, "status").returncode == 0, "the stack that was up stays up"
 
 

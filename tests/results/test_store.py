@@ -379,7 +379,7 @@ def test_of_many_processes_exactly_one_wins_and_nothing_is_left_behind(tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", "-x", "x" * 101, "a b", "a\nb"])
+@pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", "-x", "x" * 101, "a b", "a\nb", "data", "history"])
 def test_run_names_cannot_leave_the_results_root(name: str) -> None:
     with pytest.raises(ValueError, match="run_name="):
         check_run_name(name)

@@ -1,0 +1,226 @@
+"""History: the trials of all runs that have ended, in one dataset beside the runs, which only ever grows.
+
+One file a run and day, `history/<day>.<run>.<revision>.parquet` below the results root: what a span of days does not
+need is not opened. A run that was continued is appended again; its last revision counts, the earlier ones stay.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date
+from itertools import count
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from tasks.domain.outcome import Status
+from tasks.results import schema
+from tasks.results.error import ResultsError
+from tasks.results.run import Run
+from tasks.results.storage import LocalStorage, open_storage
+from tasks.results.store import RunFolder, Tables
+
+FOLDER, DAMAGED = "history", "history/damaged"
+LOG = logging.getLogger("stratbench")
+
+_NAME = re.compile(rf"{FOLDER}/(\d{{4}}-\d{{2}}-\d{{2}})\.(.+)\.(\d+)\.parquet")
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Entry:
+    """One file of the history."""
+
+    day: date
+    """In UTC, on which the run was begun."""
+    run_name: str
+    revision: int
+    """From 0; a run that was continued has more than one."""
+
+    @property
+    def name(self) -> str:
+        """Of the file, below the results root."""
+        return f"{FOLDER}/{self.day}.{self.run_name}.{self.revision}.parquet"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """Which trials are asked for."""
+
+    since: date = date.min
+    until: date = date.max
+    """The last day."""
+    values: Mapping[str, str] | None = None
+    """What a column must hold, as text, for example `strategy`: `mirrored`."""
+
+
+EVERYTHING = Span()
+
+
+class History:
+    """The history below a results root, a folder or a URL."""
+
+    def __init__(self, location: Path | str) -> None:
+        """Raise ResultsError where `location` is a URL that cannot serve; nothing is reached yet."""
+        self._storage = open_storage(location)
+
+    def append(self, run: Run, tables: Tables) -> bool:
+        """Take a run's trials in; False if its last revision has the same rows already. Any number may append at once.
+
+        Raises ResultsError where nothing can be written.
+        """
+        self._storage.prepare()
+        content = _encode(tables.trials)
+        earlier = [entry for entry in self._entries() if entry.run_name == run.run_name]
+        if earlier and self._storage.read(max(earlier, key=lambda entry: entry.revision).name) == content:
+            return False
+        for revision in count(len(earlier)):
+            entry = Entry(run.created_at.astimezone(UTC).date(), run.run_name, revision)
+            if self._storage.put_if_absent(entry.name, content):
+                return True
+            if self._storage.read(entry.name) == content:
+                return False
+        raise AssertionError
+
+    def entries(self, span: Span = EVERYTHING) -> tuple[Entry, ...]:
+        """The last revision of every run begun in that span, the earliest first."""
+        last = {entry.run_name: entry for entry in sorted(self._entries(), key=lambda entry: entry.revision)}
+        return tuple(sorted(entry for entry in last.values() if span.since <= entry.day <= span.until))
+
+    def read(self, columns: Sequence[str] | None = None, span: Span = EVERYTHING) -> pa.Table:
+        """The trials of that span with those columns of the table `trials`, or all; the earliest run first.
+
+        A file that cannot be read is left out and named in a warning. Raises ResultsError for a column that is none.
+        """
+        chosen = [column.name for column in schema.TRIALS] if columns is None else list(columns)
+        needed = list(dict.fromkeys([*chosen, *(span.values or {})]))
+        if unknown := [name for name in needed if name not in _TRIALS.names]:
+            raise ResultsError(f"column={unknown[0]} is none of the table trials; docs/results.md lists them")
+        tables = [table for _, table in self._tables(self.entries(span), needed) if isinstance(table, pa.Table)]
+        table = pa.concat_tables([_TRIALS.empty_table().select(needed), *tables])
+        for name, wanted in (span.values or {}).items():
+            table = table.filter(pc.equal(table[name].cast(pa.string()), wanted))
+        return table.select(chosen)
+
+    def set_aside(self) -> dict[str, str]:
+        """Read every file whole; those that are damaged go into `history/damaged`, and are returned with the reason.
+
+        The run itself is not touched: append it again.
+        """
+        found = {}
+        for entry, table in self._tables(sorted(self._entries()), _TRIALS.names):
+            if not isinstance(table, pa.Table):
+                found[entry.name] = _first_line(table)
+                kept = f"{DAMAGED}/{entry.name.rpartition('/')[2]}"
+                self._storage.put_if_absent(kept, self._storage.read(entry.name))
+                self._storage.remove(entry.name)
+        return found
+
+    def _entries(self) -> Iterator[Entry]:
+        for name in self._storage.names(FOLDER, ".parquet"):
+            if match := _NAME.fullmatch(name):
+                yield Entry(date.fromisoformat(match[1]), match[2], int(match[3]))
+
+    def _tables(
+        self, entries: Sequence[Entry], columns: Sequence[str]
+    ) -> Iterator[tuple[Entry, "pa.Table | Exception"]]:
+        """Of each entry those columns, or why it cannot be read, which a warning says as well."""
+        contents = self._storage.read_many([entry.name for entry in entries])
+        for entry in entries:
+            content = contents[entry.name]
+            try:
+                if isinstance(content, Exception):
+                    raise content
+                yield entry, _decode(content, columns)
+            except (pa.ArrowException, ValueError, KeyError, OSError) as error:
+                LOG.warning("%s cannot be read (%s): left out", entry.name, _first_line(error))
+                yield entry, error
+
+
+def append_run(folder: RunFolder, location: Path | str) -> bool:
+    """Append that run to the history below the results root."""
+    return History(location).append(folder.describe(), folder.read())
+
+
+def parse_span(since: str | None, until: str | None, where: Sequence[str]) -> Span:
+    """The span that days such as `2026-11-23` and texts such as `strategy=mirrored` name; raises ResultsError."""
+    values = dict(text.split("=", 1) for text in where if "=" in text)
+    if wrong := [text for text in where if "=" not in text]:
+        raise ResultsError(f"where={wrong[0]} must be COLUMN=VALUE, for example strategy=mirrored")
+    first, last = _day("since", since, date.min), _day("until", until, date.max)
+    if first > last:
+        raise ResultsError(f"since={first} is after until={last}; swap them")
+    return Span(since=first, until=last, values=values)
+
+
+def _day(name: str, text: str | None, default: date) -> date:
+    try:
+        return default if text is None else date.fromisoformat(text)
+    except ValueError as error:
+        raise ResultsError(f"{name}={text} is no day; write it as 2026-11-23") from error
+
+
+def describe(history: History, span: Span) -> Iterator[str]:
+    """A line for each run with trials in that span."""
+    columns = ["run_name", "status", "hostname", "machine_fingerprint", "tensorflow_version", "commit"]
+    runs = history.read(columns, span).to_pandas().groupby("run_name", sort=False)
+    yield f"{'day':<12}{'run':<34}{'trials':>8}{'valid':>8}  {'machine':<28}{'TensorFlow':<14}commit"
+    for entry in history.entries(span):
+        if entry.run_name in runs.groups:
+            found = runs.get_group(entry.run_name)
+            machine, versions, commits = (
+                " ".join(sorted({str(value) for value in values.dropna()}))
+                for values in (
+                    found["hostname"] + "/" + found["machine_fingerprint"].str[:8],
+                    found["tensorflow_version"],
+                    found["commit"].str[:8],
+                )
+            )
+            num_valid = int((found["status"] == Status.VALID).sum())
+            line = f"{entry.day!s:<12}{entry.run_name:<34}{len(found):>8}{num_valid:>8}  {machine:<28}{versions:<14}"
+            yield (line + commits).rstrip()
+
+
+def export(table: pa.Table, path: Path) -> None:
+    """Write the rows to a file ending in `.csv` (lists as JSON) or `.parquet`; raises ResultsError for another one."""
+    if path.suffix == ".csv":
+        sink = pa.BufferOutputStream()
+        pyarrow.csv.write_csv(_flat(table), sink)
+        content = bytes(sink.getvalue().to_pybytes())
+    elif path.suffix == ".parquet":
+        content = _encode(table)
+    else:
+        raise ResultsError(f"export={path} must end in .csv or .parquet")
+    LocalStorage(path.parent).replace(path.name, content)
+
+
+_TRIALS = schema.arrow_schema(schema.TRIALS)
+
+
+def _encode(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _decode(content: bytes, columns: Sequence[str]) -> pa.Table:
+    """Those columns of the table in `content`; raises ValueError where its columns are of no readable version."""
+    file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+    if file.schema_arrow.equals(_TRIALS):
+        return file.read(columns=list(columns)).select(columns).cast(pa.schema([_TRIALS.field(c) for c in columns]))
+    return schema.upgrade(file.read(), _TRIALS).cast(_TRIALS).select(columns)
+
+
+def _flat(table: pa.Table) -> pa.Table:
+    for place, field in enumerate(table.schema):
+        if pa.types.is_list(field.type):
+            texts = [None if each is None else " ".join(each) for each in table.column(place).to_pylist()]
+            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
+    return table
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
