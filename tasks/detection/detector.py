@@ -20,6 +20,8 @@ Ints = NDArray[np.int_]
 
 MARGIN = math.log(1.05)
 """A smaller change, in ln seconds, alarms nobody; half of it is asked for when a change is looked at again."""
+MIN_PAIRS = 4
+"""Pairs of a night below which a cell was not measured."""
 MIN_NIGHTS = 10
 """Comparable nights below which there is no baseline."""
 BASELINE_NIGHTS = 30
@@ -102,12 +104,12 @@ class Detector:
         """Cumulative, for drift to slower and to faster."""
 
     def judge(self, pairs: Floats, measure_again: Callable[[Bools], Floats]) -> NDArray[np.object_]:
-        """The state of every cell after a night of `pairs`, ln ratios of shape (cells, K).
+        """The state of every cell after a night of `pairs`, ln ratios of shape (cells, K), NaN where one is missing.
 
-        `measure_again` is told which cells are far out, and returns their ln ratios, of shape (cells, REMEASURED x K),
-        with NaN for the others. A cell whose first pair is NaN was not measured, and nothing of it changes.
+        `measure_again` is told which cells are far out, and returns their ln ratios, of shape (cells, REMEASURED x K).
+        A cell of fewer than MIN_PAIRS pairs counts as not measured, and nothing of it changes.
         """
-        was_measured = ~np.isnan(pairs[:, 0])
+        was_measured = _counts(pairs) >= MIN_PAIRS
         first, drift = self._look(pairs, self._locations), self._look(pairs, self._frozen)
         has_baseline = was_measured & (self._num_comparable >= MIN_NIGHTS)
         is_far = has_baseline & (self._signs == 0) & first.is_beyond(FIRST_LEVEL, MARGIN)
@@ -137,16 +139,16 @@ class Detector:
     def _look(self, pairs: Floats, memory: Floats) -> Look:
         """At those pairs, against the nights in that memory: the latest comparable ones, or the frozen ones."""
         counts = np.clip(self._num_comparable, 2, memory.shape[1])
-        centers, scales = self._summarize(memory, pairs.shape[1])
+        centers, scales = self._summarize(memory, np.maximum(_counts(pairs), 1))
         # the median of n normal values has pi / 2 n of their variance
         errors = scales * np.sqrt(1 + math.pi / (2 * counts))
         return Look(change=locate(pairs) - centers, scale=errors, freedom=counts - 1)
 
-    def _summarize(self, memory: Floats, num_pairs: int) -> tuple[Floats, Floats]:
+    def _summarize(self, memory: Floats, num_pairs: Ints) -> tuple[Floats, Floats]:
         """Center and scale of the nights in `memory`, for a night of so many pairs; NaN and LEAST_SCALE without any."""
         centers = _medians(memory)
         spreads = MAD_TO_DEVIATION * _medians(np.abs(memory - centers[:, np.newaxis]))
-        counts = np.maximum((~np.isnan(self._variances)).sum(axis=1), 1)
+        counts = np.maximum(_counts(self._variances), 1)
         within = np.sqrt(np.nansum(self._variances, axis=1) / counts / num_pairs)
         return centers, np.fmax(np.fmax(spreads, within), LEAST_SCALE)
 
@@ -197,25 +199,32 @@ class Detector:
 def locate(pairs: Floats) -> Floats:
     """Location of each row: the median of its Walsh averages (Hodges and Lehmann 1963).
 
-    `pairs` has shape (cells, K); a row that begins with NaN has none.
+    `pairs` has shape (cells, K), NaN where one is missing.
     """
     left, right = np.triu_indices(pairs.shape[1])
-    found, known = np.full(len(pairs), np.nan), ~np.isnan(pairs[:, 0])
-    found[known] = np.median((pairs[known][:, left] + pairs[known][:, right]) / 2, axis=1)
+    found, known = np.full(len(pairs), np.nan), pairs[rows := _counts(pairs) > 0]
+    found[rows] = _medians((known[:, left] + known[:, right]) / 2)
     return found
+
+
+def _counts(values: Floats) -> Ints:
+    """How many in each row are known."""
+    return np.asarray((~np.isnan(values)).sum(axis=1))
 
 
 def _medians(values: Floats) -> Floats:
     """Median of what is known in each row; NaN in a row of NaN alone."""
-    ordered, counts = np.sort(values, axis=1), (~np.isnan(values)).sum(axis=1, keepdims=True)
+    if not np.isnan(values).any():
+        return np.asarray(np.median(values, axis=1), dtype=np.float64)
+    ordered, counts = np.sort(values, axis=1), _counts(values)[:, np.newaxis]
     middle = np.hstack([np.maximum(counts - 1, 0) // 2, np.minimum(counts // 2, values.shape[1] - 1)])
     return np.asarray(np.take_along_axis(ordered, middle, axis=1).mean(axis=1), dtype=np.float64)
 
 
 def _variances(pairs: Floats) -> Floats:
     """Variance of each row, from its median absolute deviation: some runs are far out, and say nothing of the rest."""
-    deviations = np.abs(pairs - np.median(pairs, axis=1, keepdims=True))
-    return np.asarray((MAD_TO_DEVIATION * np.median(deviations, axis=1)) ** 2, dtype=np.float64)
+    deviations = np.abs(pairs - _medians(pairs)[:, np.newaxis])
+    return np.asarray((MAD_TO_DEVIATION * _medians(deviations)) ** 2, dtype=np.float64)
 
 
 def pairs_needed(noise: float) -> int:

@@ -115,6 +115,7 @@ def test_slow_drift_is_found_although_every_night_is_like_the_one_before() -> No
 def test_night_that_was_not_measured_changes_nothing() -> None:
     nights, nothing = Nights(), np.full((1, K), np.nan)
     nights.pass_by(SLOWER)
+    nothing[0, :3] = 0.0  # too few
     assert nights.detector.judge(nothing, lambda cells: nothing).tolist() == [SUSPECT]
     assert nights.pass_by(SLOWER) is REGRESSED
 
@@ -131,10 +132,18 @@ def test_cells_do_not_know_of_each_other() -> None:
     assert states.tolist() == [REGRESSED, OK]
 
 
+def test_missing_pairs_leave_a_night_that_counts() -> None:
+    whole, broken, source = Detector(1), Detector(1), np.random.default_rng(3)
+    for night in range(40):
+        pairs = 0.02 * source.standard_normal((1, K)) + SLOWER * (night >= 38)
+        padded = np.hstack([pairs, np.full((1, 5), np.nan)])
+        states = [each.judge(x, lambda cells: SLOWER + pairs) for each, x in ((whole, pairs), (broken, padded))]  # noqa: B023
+        assert states[0] == states[1]
+    assert states[0] == [REGRESSED]
+
+
 def test_location_is_the_median_of_the_walsh_averages() -> None:
-    assert locate(np.array([[1.0, 2.0, 6.0], [np.nan, 0.0, 0.0]])).tolist() == pytest.approx(
-        [2.75, np.nan], nan_ok=True
-    )
+    assert locate(np.array([[1.0, 2.0, 6.0], [np.nan] * 3])).tolist() == pytest.approx([2.75, np.nan], nan_ok=True)
 
 
 @pytest.mark.parametrize(("noise", "num_pairs"), [(0.01, 6), (0.03, 6), (0.05, 14), (0.10, 56)])
