@@ -17,6 +17,8 @@ STACK = "STRATBENCH_STACK"
 """Environment variable of every process of a stack, inherited by what it starts: the root."""
 PART = "STRATBENCH_STACK_PART"
 """The part's name: `server`, `worker of benchmark` or `worker of trial`."""
+LASTING = "flows.stack.lasting"
+"""The module by which a server and workers are started."""
 _FLOW_RUN = "PREFECT__FLOW_RUN_ID"
 """Set by a Prefect worker in the environment of each flow run."""
 

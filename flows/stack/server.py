@@ -130,7 +130,7 @@ def start(ports: range, preferred: Sequence[int] = ()) -> Server:
     for port in filter(is_free, (*preferred, *ports)):
         server = Server(f"http://{HOST}:{port}/api", is_ours=True)
         say(f"Starting the local Prefect server on http://{HOST}:{port} (4 to 15 s)")
-        command = (sys.executable, "-m", "prefect", "server", "start")
+        command = (sys.executable, "-m", processes.LASTING, "server", "start")
         if server.answers(processes.start(NAME, command, server.environment, server.folder)):
             return server
         if is_free(port):

@@ -38,7 +38,7 @@ def start(client: SyncPrefectClient, server: Server, specs: Sequence[Spec], addr
 
 def launch(server: Server, spec: Spec, address: str, *, is_logged: bool = True) -> psutil.Process:
     """Start that worker and return at once; its output goes to its log, or else to this command's."""
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", spec.pool, "--name", spec.worker]
+    command = [sys.executable, "-m", processes.LASTING, "worker", "start", "--pool", spec.pool, "--name", spec.worker]
     command += ["--type", TYPE, "--install-policy", "never"]  # offline: nothing is looked up or installed
     command += [word for queue in spec.queues for word in ("--work-queue", queue)]
     environment = {**server.environment, hosts.NAME: spec.host, hosts.ADDRESS: address}
