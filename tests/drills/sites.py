@@ -22,7 +22,7 @@ from flows.names import TRIAL_POOL
 from tasks.domain.trial import Trial
 from tests.drills.namespaces import Cluster, Machine, is_reached, make_cluster
 from tests.drills.test_stack_drills import wait_until
-from tests.drills.trials import WORKERS
+from tests.drills.trials import PATIENCE, WORKERS
 
 Row = dict[str, Any]
 STRATBENCH = str(Path(sys.executable).with_name("stratbench"))
@@ -31,11 +31,6 @@ EXTRAS = Path(__file__).parents[2] / "build" / "extras"
 PREFECT_PORT, STORE_PORT = 4200, 5000
 AUTH = "drills:on this machine only"
 STORE_SECRETS = {"AWS_ACCESS_KEY_ID": "drills", "AWS_SECRET_ACCESS_KEY": "drills", "AWS_DEFAULT_REGION": "us-east-1"}
-PATIENCE = """
-from tasks.training import contamination
-contamination.find_taint = lambda usage: None
-"""
-"""Whatever else the machine does meanwhile: hosts share its cores with each other, the server and the tests."""
 READS = """
 import json, sys
 from flows import locations

@@ -20,6 +20,7 @@ from flows.stack import processes
 from flows.stack.local import Stack, down, up
 from tasks.results.store import RunFolder
 from tests.drills.conftest import Say
+from tests.drills.trials import PATIENCE
 from tests.examples import needs_two_cores
 from tests.flows.stack.conftest import isolate
 
@@ -54,6 +55,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         isolate(monkeypatch, root)
         (root / "tmp").mkdir()
         monkeypatch.setenv("TMPDIR", str(root / "tmp"))
+        (root / "packages").mkdir()
+        (root / "packages" / "sitecustomize.py").write_text(PATIENCE)
+        monkeypatch.setenv("PYTHONPATH", str(root / "packages"))
         try:
             yield up(ports=PORTS)
         finally:

@@ -30,6 +30,11 @@ from tests.analysis.example_runs import make_result, make_run, record_of
 ONE, WORKERS = Strategy.ONE_DEVICE, Strategy.MULTI_WORKER_MIRRORED
 GRACE_SECONDS = 10.0
 """How long after its deadline a trial may end."""
+PATIENCE = """
+from tasks.training import contamination
+contamination.find_taint = lambda usage: None
+"""
+"""A `sitecustomize` for drills whose trials bear whatever else the machine does meanwhile."""
 Row = dict[str, object]
 
 
