@@ -16,7 +16,7 @@ from tasks.results.error import ResultsError
 from tasks.results.history import DAMAGED, Entry, History, Span, export, parse_span
 from tasks.results.run import Run
 from tasks.results.store import RunFolder, Tables
-from tests.analysis.example_runs import grid, make_run, read_example
+from tests.analysis.example_runs import fill, grid, make_run
 from tests.stores import PLACES
 
 GOLDEN = Path(__file__).parent / "golden" / "version-3"
@@ -25,7 +25,7 @@ GOLDEN = Path(__file__).parent / "golden" / "version-3"
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Tables]:
     run = make_run(grid(2))
-    return run, read_example(tmp_path_factory.mktemp("example"), run)
+    return run, fill(tmp_path_factory.mktemp("example"), run).read()
 
 
 def night(example: tuple[Run, Tables], day: int) -> Run:
