@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import WorkQueue
+from prefect.client.schemas.objects import Worker, WorkQueue
 from prefect.settings import get_current_settings
 from pydantic import TypeAdapter, ValidationError
 
@@ -24,8 +24,8 @@ ADDRESS = "STRATBENCH_ADDRESS"
 """Environment variable: under which other hosts reach the training processes of this one."""
 RANKS = ".ranks"
 """Ending of the queue for ranks of trials that span several hosts: they never wait behind a trial."""
-POLLED_SECONDS = 60.0
-"""A host whose queue was not polled for so long is not online; its worker polls every second."""
+SEEN_SECONDS = 60.0
+"""A host that was not heard of for so long is not online; its worker polls every second and beats every 30 s."""
 PAGE_SIZE = 200
 """Queues that the server tells of at once."""
 
@@ -117,21 +117,33 @@ def known(queues: Iterable[WorkQueue]) -> Iterator[tuple[WorkQueue, Entry]]:
             yield queue, entry
 
 
-def is_online(queue: WorkQueue, entry: Entry) -> bool:
-    """Whether the host has not taken its leave, and its queue was polled lately."""
-    if entry.left_at is not None or queue.last_polled is None:
+def seen_at(queue: WorkQueue, entry: Entry, workers: Iterable[Worker]) -> datetime | None:
+    """When the server last heard of the host, by a poll of its queue or by the heartbeat of its worker.
+
+    Polls are noted by a task in the background, which Prefect 3 drops while another one of the pool goes on.
+    """
+    beats = [worker.last_heartbeat_time for worker in workers if worker.name == entry.holder]
+    return max((time for time in (queue.last_polled, *beats) if time is not None), default=None)
+
+
+def is_online(queue: WorkQueue, entry: Entry, workers: Iterable[Worker]) -> bool:
+    """Whether the host has not taken its leave, and was heard of lately; `workers` are those of its pool."""
+    seen = seen_at(queue, entry, workers)
+    if entry.left_at is not None or seen is None:
         return False
-    return datetime.now(UTC) - queue.last_polled <= timedelta(seconds=POLLED_SECONDS)
+    return datetime.now(UTC) - seen <= timedelta(seconds=SEEN_SECONDS)
 
 
-def is_available(queue: WorkQueue, entry: Entry) -> bool:
+def is_available(queue: WorkQueue, entry: Entry, workers: Iterable[Worker]) -> bool:
     """Whether the host is online and takes runs up: a paused queue is polled as well, but hands none out."""
-    return is_online(queue, entry) and not queue.is_paused
+    return is_online(queue, entry, workers) and not queue.is_paused
 
 
 async def online(client: PrefectClient, pool: str) -> tuple[Host, ...]:
     """The available hosts of that pool, by name; raises Prefect's ObjectNotFound where it has no pool."""
-    return tuple(entry.host for queue, entry in known(await _queues(client, pool)) if is_available(queue, entry))
+    workers = await client.read_workers_for_work_pool(pool)
+    found = known(await _queues(client, pool))
+    return tuple(entry.host for queue, entry in found if is_available(queue, entry, workers))
 
 
 async def has_any(client: PrefectClient, pool: str) -> bool:

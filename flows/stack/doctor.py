@@ -119,11 +119,12 @@ def _check_hosts(client: SyncPrefectClient, found: State) -> Faults:
     )
     if found.host not in there:
         yield f"the work queue {found.host!r} of this host is missing; create it: `stratbench up`"
+    workers = client.read_workers_for_work_pool(found.pools.trial)
     for queue, entry in hosts.known(there.values()):
         if entry.left_at is not None:
             continue
         yield from queues.faults(found.pools.trial, entry, there)
-        if hosts.is_online(queue, entry) and entry.host.release != release:
+        if hosts.is_online(queue, entry, workers) and entry.host.release != release:
             yield f"host {queue.name} runs stratbench {entry.host.release}, here {release}: install the same"
 
 

@@ -27,7 +27,7 @@ def ensure(client: SyncPrefectClient, pool: str, host: Host, holder: str) -> Non
     found = {name: _read(client, pool, name) for name in wanted}
     for name, queue in found.items():
         if queue is not None:
-            _refuse(pool, host, holder, name, queue)
+            _refuse(client, pool, host, holder, name, queue)
     for name, description in wanted.items():
         queue = found[name]
         if queue is None:
@@ -74,7 +74,7 @@ def faults(pool: str, entry: Entry, queues: dict[str, WorkQueue]) -> Iterator[st
             yield f"the work queue {name!r} is paused; resume it: `prefect work-queue resume {quoted} {in_pool}`"
 
 
-def _refuse(pool: str, host: Host, holder: str, name: str, queue: WorkQueue) -> None:
+def _refuse(client: SyncPrefectClient, pool: str, host: Host, holder: str, name: str, queue: WorkQueue) -> None:
     entry = hosts.read_entry(queue.description)
     is_ours = entry is not None if name == host.name else MARK in (queue.description or "")
     if not is_ours:
@@ -84,7 +84,7 @@ def _refuse(pool: str, host: Host, holder: str, name: str, queue: WorkQueue) -> 
         )
     if entry is None or (entry.holder, entry.host.address) == (holder, host.address):
         return
-    if hosts.is_online(queue, entry):
+    if hosts.is_online(queue, entry, client.read_workers_for_work_pool(pool)):
         raise Refusal(
             f"host={host.name} is held by the worker {entry.holder!r} at {entry.host.address}, which is online; "
             f"stop that one, or give this host another name: `--host NAME` or {hosts.NAME}"

@@ -74,13 +74,16 @@ def _pool_lines(client: SyncPrefectClient, found: State) -> Iterator[str]:
 
 
 def _host_lines(client: SyncPrefectClient, pool: str) -> Iterator[str]:
+    beating = client.read_workers_for_work_pool(pool)
     for queue, entry in hosts.known(queues.read_all(client, pool)):
         host = entry.host
-        if hosts.is_online(queue, entry):
+        if hosts.is_online(queue, entry, beating):
             presence = f"online{', PAUSED' if queue.is_paused else ''}"
         else:
             presence = (
-                f"left {_local(entry.left_at)}" if entry.left_at else f"NOT ONLINE since {_local(queue.last_polled)}"
+                f"left {_local(entry.left_at)}"
+                if entry.left_at
+                else f"NOT ONLINE since {_local(hosts.seen_at(queue, entry, beating))}"
             )
         offer = ", ".join((f"{len(host.devices.cores)} CPU cores", *host.devices.gpus))
         yield f"host       {host.name} at {host.address} ({offer}): {presence}"

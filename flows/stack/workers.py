@@ -20,16 +20,16 @@ ONLINE_SECONDS = 60.0
 
 
 def start(client: SyncPrefectClient, server: Server, specs: Sequence[Spec], address: str) -> None:
-    """Start those workers; return when each is heard anew and polls its queues; a Refusal where one ends or is silent.
+    """Start those workers; return when the server heard each anew. Raises Refusal where one ended or stayed silent.
 
     They inherit this command's CUDA_VISIBLE_DEVICES, and their runs do. Other hosts reach their runs under `address`.
     """
     say(f"Starting {' and '.join(f'the {spec.part}' for spec in specs)} (2 to 8 s)")
-    earlier = [_heard(client, spec) for spec in specs]
+    earlier = [read(client, spec) for spec in specs]
     started = [launch(server, spec, address) for spec in specs]
     deadline = time.monotonic() + ONLINE_SECONDS
     for spec, process, before in zip(specs, started, earlier, strict=True):
-        while any(now == then for now, then in zip(_heard(client, spec), before, strict=True)):
+        while _heartbeat(read(client, spec)) == _heartbeat(before):
             if not processes.is_alive(process) or time.monotonic() > deadline:
                 fault = f"is not online after {ONLINE_SECONDS:.0f} s" if processes.is_alive(process) else "ended"
                 raise Refusal(f"The {spec.part} {fault}; see {processes.log_path(spec.part)}")
@@ -50,8 +50,5 @@ def read(client: SyncPrefectClient, spec: Spec) -> Worker | None:
     return next((each for each in client.read_workers_for_work_pool(spec.pool) if each.name == spec.worker), None)
 
 
-def _heard(client: SyncPrefectClient, spec: Spec) -> list[datetime | None]:
-    """When the server last had that worker's heartbeat, and when each of its queues was last polled."""
-    worker = read(client, spec)
-    polls = (client.read_work_queue_by_name(name, spec.pool).last_polled for name in spec.queues)
-    return [worker.last_heartbeat_time if worker else None, *polls]
+def _heartbeat(worker: Worker | None) -> datetime | None:
+    return worker.last_heartbeat_time if worker else None

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
+from uuid import uuid4
 from typing import cast
 
 import pytest
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import WorkQueue
+from prefect.client.schemas.objects import Worker, WorkerStatus, WorkQueue
 from prefect.settings import PREFECT_API_URL
 from prefect.settings.context import temporary_settings
 
@@ -86,12 +87,21 @@ def test_only_queues_under_their_hosts_own_name_tell_of_it() -> None:
 def test_host_is_online_while_its_queue_is_polled(seconds: float, has_left: bool, expected: bool) -> None:
     text = hosts.encode(HOST, left_at=NOW if has_left else None)
     ((found, entry),) = hosts.known([queue("h1", text, datetime.now(UTC) - timedelta(seconds=seconds))])
-    assert hosts.is_online(found, entry) == expected
+    assert hosts.is_online(found, entry, []) == expected
 
 
-def test_host_whose_queue_was_never_polled_is_not_online() -> None:
-    ((found, entry),) = hosts.known([queue("h1", hosts.encode(HOST), None)])
-    assert not hosts.is_online(found, entry)
+@pytest.mark.parametrize(("seconds", "holder", "expected"), [(59, "mine", True), (61, "mine", False), (1, "", False)])
+def test_host_whose_polls_were_not_noted_is_online_while_its_worker_beats(
+    seconds: float, holder: str, expected: bool
+) -> None:
+    ((found, entry),) = hosts.known([queue("h1", hosts.encode(HOST, "mine"), None)])
+    beat = datetime.now(UTC) - timedelta(seconds=seconds)
+    workers = [
+        Worker(name=name, work_pool_id=uuid4(), last_heartbeat_time=time, status=WorkerStatus.ONLINE)
+        for name, time in ((holder, beat), ("mine", None))
+    ]
+    assert hosts.is_online(found, entry, workers) == expected
+    assert not hosts.is_online(found, replace(entry, left_at=NOW), workers)
 
 
 def test_host_that_is_paused_is_online_and_not_available() -> None:
@@ -100,14 +110,17 @@ def test_host_that_is_paused_is_online_and_not_available() -> None:
     paused, other = (queue(host.name, hosts.encode(host), datetime.now(UTC)) for host in (HOST, second))
     paused.is_paused = True
     found = list(hosts.known([paused, other]))
-    assert [hosts.is_online(*each) for each in found] == [True, True]
-    assert [hosts.is_available(*each) for each in found] == [False, True]
+    assert [hosts.is_online(*each, []) for each in found] == [True, True]
+    assert [hosts.is_available(*each, []) for each in found] == [False, True]
 
     class Server:
         """Knows these two queues."""
 
         async def read_work_queues(self, pool: str, *, limit: int, offset: int) -> list[WorkQueue]:
             return [paused, other][offset : offset + limit]
+
+        async def read_workers_for_work_pool(self, pool: str) -> list[Worker]:
+            return []
 
     assert asyncio.run(hosts.online(cast("PrefectClient", Server()), "gpu")) == (second,)
 

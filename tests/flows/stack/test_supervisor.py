@@ -93,7 +93,8 @@ def said(root: Path) -> str:
 
 
 def online(client: SyncPrefectClient) -> list[str]:
-    return [queue.name for queue, entry in hosts.known(queues.read_all(client, "gpu")) if hosts.is_online(queue, entry)]
+    found, workers = hosts.known(queues.read_all(client, "gpu")), client.read_workers_for_work_pool("gpu")
+    return [queue.name for queue, entry in found if hosts.is_online(queue, entry, workers)]
 
 
 def wait_until(is_true: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -111,10 +112,10 @@ def test_host_joins_trains_and_leaves_without_a_trace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """SIGTERM, as a service manager sends it, comes while a run goes on and another one waits."""
-    with worker(elsewhere, "--address", "10.0.0.2") as process:
+    with worker(elsewhere, "--address", "127.0.0.2") as process:
         wait_until(lambda: online(client) == ["h1", "h2"])
         assert status()
-        assert "host       h2 at 10.0.0.2 (" in capsys.readouterr().out
+        assert "host       h2 at 127.0.0.2 (" in capsys.readouterr().out
         deployment = client.read_deployment_by_name("trial/gpu").id
         first, second = (
             client.create_flow_run_from_deployment(deployment, parameters={"seconds": 600}, work_queue_name="h2")
