@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
-from uuid import uuid4
 from typing import cast
+from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import PrefectClient
