@@ -37,7 +37,7 @@ from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.reporting.report import REPORT
-from tasks.results.history import append_run
+from tasks.results.history import History
 from tasks.results.storage import open_storage
 
 DEFAULTS = Sweep()
@@ -152,11 +152,12 @@ async def benchmark(
                 prepared = prepare_dataset(sweep.dataset, str(locations.data_cache()))
                 if not (root := open_storage(locations.results())).is_local:
                     await asyncio.to_thread(publish, prepared, root)
-                analysis = await measure(opened, crews, locations.reports() / name)
-                await asyncio.to_thread(append_run, opened.folder, locations.results())
+                end = await measure(opened, crews, locations.reports() / name)
+                history = History(locations.results())
+                await asyncio.to_thread(history.append, end.analysis.run, end.tables)
     except Refusal as refusal:
         return Failed(name="Refused", message=str(refusal))
-    return _final_state(analysis, locations.reports() / name / REPORT)
+    return _final_state(end.analysis, locations.reports() / name / REPORT)
 
 
 def _final_state(analysis: Analysis, report: Path) -> State:

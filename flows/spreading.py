@@ -14,12 +14,11 @@ from flows.fan_out import run_trials
 from flows.opening import OpenRun
 from flows.patience import patiently
 from flows.progress import Progress, begin_progress
-from tasks.analysis.analysis import Analysis
 from tasks.domain.trial import Trial
 from tasks.reporting.task import write_run_report
 
 
-async def measure(opened: OpenRun, crews: Sequence[Crew], report: Path) -> Analysis:
+async def measure(opened: OpenRun, crews: Sequence[Crew], report: Path) -> Review:
     """Run blocks until the planner says that it is enough; the report is renewed after each of them.
 
     A crew of which a machine is lost begins no other block. Raises Refusal, once the other crews have come to their
@@ -30,7 +29,7 @@ async def measure(opened: OpenRun, crews: Sequence[Crew], report: Path) -> Analy
     for error in results:
         if isinstance(error, BaseException):
             raise error
-    return (spread.end or await spread.look(crews[0])).analysis
+    return spread.end or await spread.look(crews[0])
 
 
 class _Spread:

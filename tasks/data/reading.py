@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.data.error import DataError
+from tasks.domain.refusal import first_line
 
 IMAGE_COLUMN = "image"
 LABEL_COLUMN = "label"
@@ -52,7 +53,7 @@ def read_split(
     # pyarrow raises KeyError for a column that is not there, and its own ArrowException or OSError for damage.
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise DataError(
-            f"{path} cannot be read as examples prepared by this version ({_first_line(error)}); "
+            f"{path} cannot be read as examples prepared by this version ({first_line(error)}); "
             "prepare the dataset again"
         ) from error
 
@@ -80,7 +81,3 @@ def _labels(column: pa.Array) -> npt.NDArray[np.int32]:
     dtype = np.dtype(str(column.type))
     values = np.frombuffer(column.buffers()[1], dtype, count=len(column), offset=column.offset * dtype.itemsize)
     return values.astype(np.int32, copy=False)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -79,7 +79,7 @@ def _alarms(
     """Of each night after NIGHTS_BEFORE, which cells alarm anew, and all states."""
     detector, source = Detector(num_cells), np.random.default_rng(seed)
     was_alarmed = np.zeros(num_cells, dtype=bool)
-    nights = simulate_nights(noise, num_cells, len(changes), num_pairs, source, changes)
+    nights = simulate_nights(noise, num_cells, num_pairs, source, changes)
     for number, night in enumerate(nights):
         states = detector.judge(night.pairs, night.measure_again)
         is_alarmed = np.isin(states, ALARMS)

@@ -37,11 +37,11 @@ class Night:
 
 
 def simulate_nights(
-    noise: Noise, num_cells: int, num_nights: int, num_pairs: int, source: np.random.Generator, changes: Floats
+    noise: Noise, num_cells: int, num_pairs: int, source: np.random.Generator, changes: Floats
 ) -> Iterator[Night]:
     """Night after night; `changes` has shape (nights,) and is added to every cell's ln seconds in that night."""
     effects = noise.night * source.standard_normal(num_cells)
-    for change in changes[:num_nights]:
+    for change in changes:
         yield _night(noise, effects + change, num_pairs, source)
         fresh = noise.night * source.standard_normal(num_cells)
         effects = noise.autocorrelation * effects + math.sqrt(1 - noise.autocorrelation**2) * fresh

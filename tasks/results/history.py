@@ -15,14 +15,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from tasks.domain.outcome import Status
+from tasks.domain.refusal import first_line
 from tasks.results import schema
 from tasks.results.error import ResultsError
 from tasks.results.run import Run
 from tasks.results.storage import LocalStorage, open_storage
-from tasks.results.store import RunFolder, Tables
+from tasks.results.store import Tables, decode, encode
 
 FOLDER, DAMAGED = "history", "history/damaged"
 LOG = logging.getLogger("stratbench")
@@ -73,7 +73,7 @@ class History:
         Raises ResultsError where nothing can be written.
         """
         self._storage.prepare()
-        content = _encode(tables.trials)
+        content = encode(tables.trials)
         earlier = [entry for entry in self._entries() if entry.run_name == run.run_name]
         if earlier and self._storage.read(max(earlier, key=lambda entry: entry.revision).name) == content:
             return False
@@ -113,7 +113,7 @@ class History:
         found = {}
         for entry, table in self._tables(sorted(self._entries()), _TRIALS.names):
             if not isinstance(table, pa.Table):
-                found[entry.name] = _first_line(table)
+                found[entry.name] = first_line(table)
                 kept = f"{DAMAGED}/{entry.name.rpartition('/')[2]}"
                 self._storage.put_if_absent(kept, self._storage.read(entry.name))
                 self._storage.remove(entry.name)
@@ -134,15 +134,10 @@ class History:
             try:
                 if isinstance(content, Exception):
                     raise content
-                yield entry, _decode(content, columns)
+                yield entry, decode(content, _TRIALS, columns)
             except (pa.ArrowException, ValueError, KeyError, OSError) as error:
-                LOG.warning("%s cannot be read (%s): left out", entry.name, _first_line(error))
+                LOG.warning("%s cannot be read (%s): left out", entry.name, first_line(error))
                 yield entry, error
-
-
-def append_run(folder: RunFolder, location: Path | str) -> bool:
-    """Append that run to the history below the results root."""
-    return History(location).append(folder.describe(), folder.read())
 
 
 def parse_span(since: str | None, until: str | None, where: Sequence[str]) -> Span:
@@ -164,7 +159,7 @@ def _day(name: str, text: str | None, default: date) -> date:
 
 
 def describe(history: History, span: Span) -> Iterator[str]:
-    """A line for each run with trials in that span."""
+    """A line for each run with trials in that span, below the columns' names."""
     columns = ["run_name", "status", "hostname", "machine_fingerprint", "tensorflow_version", "commit"]
     runs = history.read(columns, span).to_pandas().groupby("run_name", sort=False)
     yield f"{'day':<12}{'run':<34}{'trials':>8}{'valid':>8}  {'machine':<28}{'TensorFlow':<14}commit"
@@ -191,7 +186,7 @@ def export(table: pa.Table, path: Path) -> None:
         pyarrow.csv.write_csv(_flat(table), sink)
         content = bytes(sink.getvalue().to_pybytes())
     elif path.suffix == ".parquet":
-        content = _encode(table)
+        content = encode(table)
     else:
         raise ResultsError(f"export={path} must end in .csv or .parquet")
     LocalStorage(path.parent).replace(path.name, content)
@@ -200,27 +195,9 @@ def export(table: pa.Table, path: Path) -> None:
 _TRIALS = schema.arrow_schema(schema.TRIALS)
 
 
-def _encode(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    return bytes(sink.getvalue().to_pybytes())
-
-
-def _decode(content: bytes, columns: Sequence[str]) -> pa.Table:
-    """Those columns of the table in `content`; raises ValueError where its columns are of no readable version."""
-    file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-    if file.schema_arrow.equals(_TRIALS):
-        return file.read(columns=list(columns)).select(columns).cast(pa.schema([_TRIALS.field(c) for c in columns]))
-    return schema.upgrade(file.read(), _TRIALS).cast(_TRIALS).select(columns)
-
-
 def _flat(table: pa.Table) -> pa.Table:
     for place, field in enumerate(table.schema):
         if pa.types.is_list(field.type):
             texts = [None if each is None else " ".join(each) for each in table.column(place).to_pylist()]
             table = table.set_column(place, field.name, pa.array(texts, pa.string()))
     return table
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from fsspec import get_filesystem_class, url_to_fs
 
+from tasks.domain.refusal import first_line
 from tasks.results.error import ResultsError
 
 LOG = logging.getLogger("stratbench")
@@ -223,7 +224,7 @@ class RemoteStorage:
             get_filesystem_class(protocol)
         except (ValueError, ImportError) as error:
             extra = f"; install the extra: pip install 'stratbench[{EXTRAS[protocol]}]'" if protocol in EXTRAS else ""
-            raise ResultsError(f"results_url={url}: {_first_line(error)}{extra}") from error
+            raise ResultsError(f"results_url={url}: {first_line(error)}{extra}") from error
         if protocol not in CONDITIONAL:
             raise ResultsError(
                 f"results_url={url}: {protocol} has no put that fails where a file is there, so that two hosts could "
@@ -362,7 +363,7 @@ class RemoteStorage:
 
     def _unreachable(self, error: Exception | None) -> ResultsError:
         return ResultsError(
-            f"the results at {self.location} cannot be reached ({_first_line(error)}); mend that and continue the run, "
+            f"the results at {self.location} cannot be reached ({first_line(error)}); mend that and continue the run, "
             "or choose another results_url"
         )
 
@@ -378,7 +379,3 @@ def _temporary(path: Path, content: bytes) -> Path:
             Path(file.name).unlink()
             raise
     return Path(file.name)
-
-
-def _first_line(error: Exception | None) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

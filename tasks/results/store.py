@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from tasks.domain.outcome import Status
+from tasks.domain.refusal import first_line
 from tasks.results import schema
 from tasks.results.error import ResultsError
 from tasks.results.record import Record
@@ -64,7 +65,7 @@ class RunFolder:
             raise ResultsError(f"{self.location} holds no run ({DESCRIPTION} is missing)") from None
         except ValidationError as error:
             raise ResultsError(
-                f"{self.location}/{DESCRIPTION} cannot be read ({_first_line(error)}); measure the run again"
+                f"{self.location}/{DESCRIPTION} cannot be read ({first_line(error)}); measure the run again"
             ) from error
 
     def update(self, run: Run) -> None:
@@ -81,7 +82,7 @@ class RunFolder:
         A trial that failed may be run again: its next record, `num_retries` counts them, stands beside the earlier one.
         """
         table = pa.Table.from_pylist([record], schema=schema.record_schema())
-        return self.storage.put_if_absent(_record_name(str(record["trial_key"]), num_retries), _encode(table))
+        return self.storage.put_if_absent(_record_name(str(record["trial_key"]), num_retries), encode(table))
 
     def has(self, key: str, num_retries: int = 0) -> bool:
         """Whether that trial has that record."""
@@ -120,14 +121,14 @@ class RunFolder:
             try:
                 if isinstance(content, Exception):
                     raise content
-                record = _decode(content, schema.record_schema())
+                record = decode(content, schema.record_schema())
                 _split(record)  # a value that must not be null may be, where the damage is outside the checksums
             except (pa.ArrowException, ValueError, KeyError, OSError) as error:
                 LOG.warning(
                     "%s/%s cannot be read (%s): left out; continue the run to measure it",
                     self.location,
                     name,
-                    _first_line(error),
+                    first_line(error),
                 )
             else:
                 yield record
@@ -136,7 +137,7 @@ class RunFolder:
 def write_tables(tables: Tables, folder: Path) -> None:
     """Write the tables into `folder`, the same bytes for the same rows."""
     for name in schema.TABLES:
-        LocalStorage(folder).replace(f"{name}.parquet", _encode(getattr(tables, name)))
+        LocalStorage(folder).replace(f"{name}.parquet", encode(getattr(tables, name)))
 
 
 def read_tables(folder: Path) -> Tables:
@@ -144,10 +145,10 @@ def read_tables(folder: Path) -> Tables:
     parts = []
     for name, columns in schema.TABLES.items():
         try:
-            parts.append(_decode((folder / f"{name}.parquet").read_bytes(), schema.arrow_schema(columns)))
+            parts.append(decode((folder / f"{name}.parquet").read_bytes(), schema.arrow_schema(columns)))
         except (pa.ArrowException, ValueError, OSError) as error:
             raise ResultsError(
-                f"{folder / name}.parquet cannot be read ({_first_line(error)}); rebuild it from its run"
+                f"{folder / name}.parquet cannot be read ({first_line(error)}); rebuild it from its run"
             ) from error
     return Tables(*parts)
 
@@ -156,24 +157,24 @@ def _record_name(key: str, num_retries: int) -> str:
     return f"trials/{key}.{num_retries}.parquet" if num_retries else f"trials/{key}.parquet"
 
 
-def _encode(table: pa.Table) -> bytes:
+def encode(table: pa.Table) -> bytes:
+    """The table as a Parquet file, the same bytes for the same rows."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return bytes(sink.getvalue().to_pybytes())
 
 
-def _decode(content: bytes, declared: pa.Schema) -> pa.Table:
-    """The table in `content`, with the declared columns; raises ValueError where it has others.
+def decode(content: bytes, declared: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table in the Parquet file `content`, or those columns of it; raises ValueError where it has not the declared.
 
-    The schema is compared afterwards: Arrow, told one, makes nulls of a column whose name is damaged, and names are not
-    under a checksum.
+    The schema is not told to Arrow: it would make nulls of a column whose name is damaged, and names are not under a
+    checksum.
     """
-    found = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
-    return schema.upgrade(found, declared).cast(declared)  # the reader adds metadata of its own
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+    if columns is None or not file.schema_arrow.equals(declared):
+        whole = schema.upgrade(file.read(), declared).cast(declared)  # the reader adds metadata of its own
+        return whole if columns is None else whole.select(columns)
+    return file.read(columns).cast(pa.schema([declared.field(name) for name in columns]))
 
 
 def _empty() -> pa.Table:

@@ -5,10 +5,19 @@ from collections.abc import Callable
 import pytest
 from _pytest.terminal import TerminalReporter
 
+from tests.drills.namespaces import obstacle
+
 pytest.register_assert_rewrite("tests.drills.sites")
 
 Say = Callable[..., None]
 COLUMNS = ("event", "signal", "outcome")
+
+
+@pytest.fixture(scope="session")
+def in_namespaces() -> None:
+    """Skips, and says why, where hosts cannot be network namespaces: without root, iproute2 or the kernel's consent."""
+    if why := obstacle():
+        pytest.skip(why)
 
 
 @pytest.fixture

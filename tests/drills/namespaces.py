@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 import psutil
@@ -175,7 +174,6 @@ def is_reached(machine: Machine, port: int) -> bool:
     return True
 
 
-@cache
 def obstacle() -> str:
     """Why there can be no cluster here; empty where there can be one."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:

@@ -20,13 +20,13 @@ from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role, Trial
 from tasks.planning.planner import plan_block
 from tests.drills.conftest import Say
-from tests.drills.namespaces import Machine, obstacle
+from tests.drills.namespaces import Machine
 from tests.drills.sites import GANG, Row, Site, make_site, trial_folders
 from tests.drills.test_stack_drills import wait_until
 from tests.drills.trials import ONE, WORKERS
 from tests.examples import needs_two_cores
 
-pytestmark = pytest.mark.skipif(bool(obstacle()), reason=obstacle())
+pytestmark = pytest.mark.usefixtures("in_namespaces")
 
 NUM_LONG = 25
 """Epochs, enough to lose something on the way."""

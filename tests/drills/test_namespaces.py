@@ -17,7 +17,7 @@ from tests.drills import namespaces
 from tests.drills.namespaces import Machine, is_reached, make_cluster, obstacle
 from tests.drills.test_stack_drills import wait_until
 
-pytestmark = pytest.mark.skipif(bool(obstacle()), reason=obstacle())
+pytestmark = pytest.mark.usefixtures("in_namespaces")
 
 TAKES = """
 import socket, sys
@@ -198,12 +198,12 @@ def test_two_clusters_do_not_meet(tmp_path: Path) -> None:
 def test_without_root_or_commands_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(os, "geteuid", lambda: 1000)
-        assert obstacle.__wrapped__() == "only root makes network namespaces"
+        assert obstacle() == "only root makes network namespaces"
     with monkeypatch.context() as patch:
         patch.setenv("PATH", "/nowhere")
         assert (
-            obstacle.__wrapped__() == "no command ip and no tc and no nsenter and no taskset here: iproute2 and "
+            obstacle() == "no command ip and no tc and no nsenter and no taskset here: iproute2 and "
             "util-linux have them"
         )
     monkeypatch.setattr(namespaces, "MAX_CLUSTERS", 0)
-    assert obstacle.__wrapped__() == "no network namespace can be made here: 0 clusters are there already"
+    assert obstacle() == "no network namespace can be made here: 0 clusters are there already"

@@ -2,18 +2,17 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
 from prefect import flow
-from prefect.client.orchestration import PrefectClient, SyncPrefectClient, get_client
+from prefect.client.orchestration import PrefectClient, SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.logging import disable_run_logger
 from prefect.states import Crashed, Running, Scheduled
-from prefect.testing.utilities import prefect_test_harness
 
 from flows import fan_out, patience
 from flows.crews import Attendance, Crew
@@ -36,10 +35,7 @@ ALONE = make_trial()
 GANG = make_trial(strategy=Strategy.MULTI_WORKER_MIRRORED, num_hosts=2, num_workers=2, replicas_per_worker=1)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+pytestmark = pytest.mark.usefixtures("harness")
 
 
 @pytest.fixture(autouse=True)
@@ -54,12 +50,6 @@ def absent(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     monkeypatch.setattr(fan_out, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.05)
     return gone
-
-
-@pytest.fixture
-def client() -> Iterator[SyncPrefectClient]:
-    with get_client(sync_client=True) as client:
-        yield client
 
 
 @flow(name="trial")

@@ -16,7 +16,6 @@ from prefect.client.schemas.actions import VariableCreate
 from prefect.client.schemas.objects import FlowRun
 from prefect.logging import disable_run_logger
 from prefect.states import Completed, Failed, Running, Scheduled
-from prefect.testing.utilities import prefect_test_harness
 
 from flows import gang, meeting
 from flows.gang import Gang, disband
@@ -35,10 +34,7 @@ from tests.examples import DATA, make_trial
 TRIAL = make_trial(strategy=Strategy.MULTI_WORKER_MIRRORED, num_hosts=2, num_workers=2, replicas_per_worker=1)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _server() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+pytestmark = pytest.mark.usefixtures("harness")
 
 
 @pytest.fixture(autouse=True)
@@ -48,12 +44,6 @@ def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gang, "REPORT_SECONDS", 2.0)
     monkeypatch.setattr(gang, "STOP_SECONDS", 1.0)
     monkeypatch.setattr(meeting, "POLL_SECONDS", 0.1)
-
-
-@pytest.fixture
-def client() -> Iterator[SyncPrefectClient]:
-    with get_client(sync_client=True) as client:
-        yield client
 
 
 @flow(name="rank")
