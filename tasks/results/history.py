@@ -9,25 +9,38 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date
+from enum import StrEnum
 from itertools import count
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+import pyarrow.parquet as pq
 
 from tasks.domain.outcome import Status
 from tasks.domain.refusal import first_line
 from tasks.results import schema
 from tasks.results.error import ResultsError
-from tasks.results.run import Run
+from tasks.results.run import SYNTHETIC, Run
 from tasks.results.storage import LocalStorage, open_storage
 from tasks.results.store import Tables, decode, encode
 
 FOLDER, DAMAGED = "history", "history/damaged"
 LOG = logging.getLogger("stratbench")
 
+_NIGHT, _ENDING = b"stratbench_night", b"stratbench_ending"
+"""What a file's metadata say of its run: the night, where it is a nightly one, and how it ended."""
 _NAME = re.compile(rf"{FOLDER}/(\d{{4}}-\d{{2}}-\d{{2}})\.(.+)\.(\d+)\.parquet")
+
+
+class Ending(StrEnum):
+    """How a run ended."""
+
+    ENDED = "ended"
+    STOPPED = "stopped"
+    """Before its end: it was cancelled, or goes on."""
+    CRASHED = "crashed"
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -35,7 +48,7 @@ class Entry:
     """One file of the history."""
 
     day: date
-    """In UTC, on which the run was begun."""
+    """The night that the run measured; of a run that is no nightly one, the day in UTC on which it was begun."""
     run_name: str
     revision: int
     """From 0; a run that was continued has more than one."""
@@ -44,6 +57,22 @@ class Entry:
     def name(self) -> str:
         """Of the file, below the results root."""
         return f"{FOLDER}/{self.day}.{self.run_name}.{self.revision}.parquet"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Night:
+    """A nightly run, with what it left behind."""
+
+    day: date
+    run_name: str
+    ending: Ending
+    trials: pa.Table
+    """No row where nothing was measured."""
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether nobody measured it."""
+        return self.run_name.startswith(SYNTHETIC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,18 +96,25 @@ class History:
         """Raise ResultsError where `location` is a URL that cannot serve; nothing is reached yet."""
         self._storage = open_storage(location)
 
-    def append(self, run: Run, tables: Tables) -> bool:
+    def append(self, run: Run, tables: Tables, has_crashed: bool = False) -> bool:
         """Take a run's trials in; False if its last revision has the same rows already. Any number may append at once.
 
         Raises ResultsError where nothing can be written.
         """
+        ending = Ending.CRASHED if has_crashed else Ending.ENDED if run.end else Ending.STOPPED
+        facts = {_ENDING: ending.encode()} | ({_NIGHT: str(run.night).encode()} if run.night else {})
+        day = run.night or run.created_at.astimezone(UTC).date()
+        return self.put(day, run.run_name, tables.trials, facts)
+
+    def put(self, day: date, run_name: str, trials: pa.Table, facts: Mapping[bytes, bytes]) -> bool:
+        """Write a new revision of that run, with those facts in the file's metadata; False if it is there already."""
         self._storage.prepare()
-        content = encode(tables.trials)
-        earlier = [entry for entry in self._entries() if entry.run_name == run.run_name]
+        content = encode(trials.replace_schema_metadata({**(trials.schema.metadata or {}), **facts}))
+        earlier = [entry for entry in self._entries() if entry.run_name == run_name]
         if earlier and self._storage.read(max(earlier, key=lambda entry: entry.revision).name) == content:
             return False
         for revision in count(len(earlier)):
-            entry = Entry(run.created_at.astimezone(UTC).date(), run.run_name, revision)
+            entry = Entry(day, run_name, revision)
             if self._storage.put_if_absent(entry.name, content):
                 return True
             if self._storage.read(entry.name) == content:
@@ -99,11 +135,23 @@ class History:
         needed = list(dict.fromkeys([*chosen, *(span.values or {})]))
         if unknown := [name for name in needed if name not in _TRIALS.names]:
             raise ResultsError(f"column={unknown[0]} is none of the table trials; docs/results.md lists them")
-        tables = [table for _, table in self._tables(self.entries(span), needed) if isinstance(table, pa.Table)]
+        tables = [table for _, _, table in self._tables(self.entries(span), needed) if isinstance(table, pa.Table)]
         table = pa.concat_tables([_TRIALS.empty_table().select(needed), *tables])
         for name, wanted in (span.values or {}).items():
             table = table.filter(pc.equal(table[name].cast(pa.string()), wanted))
         return table.select(chosen)
+
+    def nights(self, columns: Sequence[str], until: date = date.max) -> tuple[Night, ...]:
+        """The nightly runs up to that night, the earliest first, with those columns of the table `trials`.
+
+        A file that cannot be read is left out and named in a warning.
+        """
+        tables = self._tables(self.entries(Span(until=until)), columns)
+        return tuple(
+            Night(day=entry.day, run_name=entry.run_name, ending=Ending(facts[_ENDING].decode()), trials=table)
+            for entry, facts, table in tables
+            if isinstance(table, pa.Table) and _NIGHT in facts
+        )
 
     def set_aside(self) -> dict[str, str]:
         """Read every file whole; those that are damaged go into `history/damaged`, and are returned with the reason.
@@ -111,7 +159,7 @@ class History:
         The run itself is not touched: append it again.
         """
         found = {}
-        for entry, table in self._tables(sorted(self._entries()), _TRIALS.names):
+        for entry, _, table in self._tables(sorted(self._entries()), _TRIALS.names):
             if not isinstance(table, pa.Table):
                 found[entry.name] = first_line(table)
                 kept = f"{DAMAGED}/{entry.name.rpartition('/')[2]}"
@@ -126,18 +174,19 @@ class History:
 
     def _tables(
         self, entries: Sequence[Entry], columns: Sequence[str]
-    ) -> Iterator[tuple[Entry, "pa.Table | Exception"]]:
-        """Of each entry those columns, or why it cannot be read, which a warning says as well."""
+    ) -> Iterator[tuple[Entry, Mapping[bytes, bytes], "pa.Table | Exception"]]:
+        """Of each entry its facts and those columns, or why it cannot be read, which a warning says as well."""
         contents = self._storage.read_many([entry.name for entry in entries])
         for entry in entries:
             content = contents[entry.name]
             try:
                 if isinstance(content, Exception):
                     raise content
-                yield entry, decode(content, _TRIALS, columns)
+                table = decode(content, _TRIALS, columns)
+                yield entry, pq.read_schema(pa.BufferReader(content)).metadata or {}, table
             except (pa.ArrowException, ValueError, KeyError, OSError) as error:
                 LOG.warning("%s cannot be read (%s): left out", entry.name, first_line(error))
-                yield entry, error
+                yield entry, {}, error
 
 
 def parse_span(since: str | None, until: str | None, where: Sequence[str]) -> Span:

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -16,6 +16,8 @@ from tasks.results.error import ResultsError
 
 RESERVED = ("data", "history")
 """Folders of the results root that hold no run."""
+SYNTHETIC = "synthetic-"
+"""What the names of nights begin with that nobody measured; no run can have such a name."""
 NAME_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -44,6 +46,8 @@ class Run:
     num_train_examples: int
     num_test_examples: int
     num_classes: int
+    night: date | None = None
+    """The night that it measures, to be judged against those before; null: it is no nightly run."""
     end: End | None = None
     """Null while the run goes on, or where it was interrupted."""
     schema_version: int = schema.VERSION
@@ -58,6 +62,8 @@ def check_run_name(run_name: str) -> None:
         )
     if run_name in RESERVED:
         raise Refusal(f"run_name={run_name} is the name of a folder beside the runs; choose another")
+    if run_name.startswith(SYNTHETIC):
+        raise Refusal(f"run_name={run_name} begins as those of synthetic nights do; choose another")
 
 
 def encode_run(run: Run) -> bytes:
