@@ -91,7 +91,7 @@ class Detector:
         self.states = np.full(num_cells, CellState.NO_BASELINE, dtype=object)
         self._signs = np.zeros(num_cells, dtype=int)
         """Of the change that is suspected or stands: 1 slower, -1 faster, 0 none."""
-        self._is_drift = np.zeros(num_cells, dtype=bool)
+        self.is_drift = np.zeros(num_cells, dtype=bool)
         """Whether it is measured against the frozen baseline."""
         self._unseen = np.zeros(num_cells, dtype=int)
         """Nights in a row on which little was left of a standing change."""
@@ -100,46 +100,66 @@ class Detector:
         self._variances = np.full((num_cells, BASELINE_NIGHTS), np.nan)
         """Of the pairs within each of those nights, resistant to outliers."""
         self._frozen = np.full((num_cells, FROZEN_NIGHTS), np.nan)
-        self._num_comparable = np.zeros(num_cells, dtype=int)
+        self.num_comparable = np.zeros(num_cells, dtype=int)
+        self.is_undecided = np.zeros(num_cells, dtype=bool)
+        """Which cells were far out in the last night and were not measured again."""
+        self.change, self.error, self._center, self._bound = np.full((4, num_cells), np.nan)
+        """Of the last night against the baseline, in ln seconds, with its standard error."""
+        self._had_baseline = np.zeros(num_cells, dtype=bool)
+        self.freedom = np.zeros(num_cells, dtype=int)
+        """Degrees of freedom of that error."""
         self._sums = np.zeros((2, num_cells))
         """Cumulative, for drift to slower and to faster."""
 
-    def judge(self, pairs: Floats, measure_again: Callable[[Bools], Floats]) -> NDArray[np.object_]:
+    def judge(self, pairs: Floats, second: Floats | Callable[[Bools], Floats]) -> NDArray[np.object_]:
         """The state of every cell after a night of `pairs`, ln ratios of shape (cells, K), NaN where one is missing.
 
-        `measure_again` is told which cells are far out, and returns their ln ratios, of shape (cells, REMEASURED x K).
-        A cell of fewer than MIN_PAIRS pairs counts as not measured, and nothing of it changes.
+        `second` are the ln ratios of the second look, of shape (cells, REMEASURED x K): those of a night that is over,
+        or what measures them now, and is told which cells are far out; nothing else is read of it. A cell of fewer than
+        MIN_PAIRS pairs counts as not measured, and nothing of it changes.
         """
         was_measured = _counts(pairs) >= MIN_PAIRS
         first, drift = self._look(pairs, self._locations), self._look(pairs, self._frozen)
-        has_baseline = was_measured & (self._num_comparable >= MIN_NIGHTS)
+        has_baseline = self._had_baseline = was_measured & (self.num_comparable >= MIN_NIGHTS)
         is_far = has_baseline & (self._signs == 0) & first.is_beyond(FIRST_LEVEL, MARGIN)
         self._add_to_sums(drift, has_baseline & (self._signs == 0))
         drifts = has_baseline & (self._signs == 0) & ~is_far & (self._sums.max(axis=0) > CUSUM_LIMIT)
         again = np.full_like(pairs, np.nan)
         if (is_far | drifts).any():
-            again = measure_again(is_far | drifts)
+            found = second(is_far | drifts) if callable(second) else second
+            again = np.where((is_far | drifts)[:, np.newaxis], found, np.nan)
+        self.is_undecided = (is_far | drifts) & (_counts(again) < MIN_PAIRS)
         self._confirm(first, drift, was_measured)
         self._suspect(is_far, np.sign(first.change), self._look(again, self._locations), is_drift=False)
         slower = np.where(self._sums[0] >= self._sums[1], 1, -1)
         self._suspect(drifts, slower, self._look(again, self._frozen), is_drift=True)
         self._sums[:, drifts] = 0
+        self.change, self.error, self.freedom = (
+            np.where(self.is_drift, getattr(drift, name), getattr(first, name))
+            for name in ("change", "scale", "freedom")
+        )
+        self._center, self._bound = locate(pairs) - first.change, first.bound(FIRST_LEVEL)
         fresh = was_measured & (self._signs == 0)
         self._learn(pairs, again, fresh)
-        self.states[fresh] = np.where(self._num_comparable[fresh] >= MIN_NIGHTS, CellState.OK, CellState.NO_BASELINE)
+        self.states[fresh] = np.where(self.num_comparable[fresh] >= MIN_NIGHTS, CellState.OK, CellState.NO_BASELINE)
         return self.states.copy()
+
+    def band(self) -> tuple[Floats, Floats]:
+        """Between which locations the last night was not far out, in ln seconds; NaN without a baseline."""
+        width = np.where(self._had_baseline, np.maximum(self._bound, MARGIN), np.nan)
+        return self._center - width, self._center + width
 
     def accept(self, cells: Bools) -> None:
         """Begin a new baseline for those cells: what was before is not comparable with what comes."""
         self.states[cells] = CellState.NO_BASELINE
         self._clear(cells)
-        self._num_comparable[cells] = 0
+        self.num_comparable[cells] = 0
         for memory in (self._locations, self._variances, self._frozen):
             memory[cells] = np.nan
 
     def _look(self, pairs: Floats, memory: Floats) -> Look:
         """At those pairs, against the nights in that memory: the latest comparable ones, or the frozen ones."""
-        counts = np.clip(self._num_comparable, 2, memory.shape[1])
+        counts = np.clip(self.num_comparable, 2, memory.shape[1])
         centers, scales = self._summarize(memory, np.maximum(_counts(pairs), 1))
         # the median of n normal values has pi / 2 n of their variance
         errors = scales * np.sqrt(1 + math.pi / (2 * counts))
@@ -164,13 +184,13 @@ class Detector:
         agrees = cells & (np.sign(again.change) == signs) & again.is_beyond(level, MARGIN / 2)
         self.states[agrees] = CellState.SUSPECT
         self._signs[agrees] = signs[agrees]
-        self._is_drift[agrees] = is_drift
+        self.is_drift[agrees] = is_drift
         self._unseen[agrees] = 0
 
     def _confirm(self, first: Look, drift: Look, was_measured: Bools) -> None:
         """Decide what the night before suspected, and whether what stood is still there."""
-        changes = self._signs * np.where(self._is_drift, drift.change, first.change)
-        bounds = np.where(self._is_drift, drift.bound(CONFIRM_LEVEL), first.bound(CONFIRM_LEVEL))
+        changes = self._signs * np.where(self.is_drift, drift.change, first.change)
+        bounds = np.where(self.is_drift, drift.bound(CONFIRM_LEVEL), first.bound(CONFIRM_LEVEL))
         suspects = was_measured & (self.states == CellState.SUSPECT)
         stands = was_measured & np.isin(self.states, (CellState.REGRESSED, CellState.IMPROVED))
         is_confirmed = suspects & (changes > np.maximum(bounds, MARGIN / 2))
@@ -182,19 +202,19 @@ class Detector:
     def _clear(self, cells: Bools) -> None:
         """Forget what is suspected or stands."""
         self._signs[cells] = self._unseen[cells] = 0
-        self._is_drift[cells] = False
+        self.is_drift[cells] = False
         self._sums[:, cells] = 0
 
     def _learn(self, pairs: Floats, again: Floats, cells: Bools) -> None:
         """Take the night into the baselines of those cells; all its pairs count for its location."""
         once, twice = locate(pairs), locate(again)
         locations = np.where(np.isnan(twice), once, (once + REMEASURED * twice) / (1 + REMEASURED))[cells]
-        chosen, nights = np.flatnonzero(cells), self._num_comparable[cells]
+        chosen, nights = np.flatnonzero(cells), self.num_comparable[cells]
         self._locations[chosen, nights % BASELINE_NIGHTS] = locations
-        self._variances[chosen, nights % BASELINE_NIGHTS] = _variances(pairs[cells])
+        self._variances[chosen, nights % BASELINE_NIGHTS] = variances(pairs[cells])
         is_early = nights < FROZEN_NIGHTS
         self._frozen[chosen[is_early], nights[is_early]] = locations[is_early]
-        self._num_comparable[chosen] += 1
+        self.num_comparable[chosen] += 1
 
 
 def locate(pairs: Floats) -> Floats:
@@ -220,7 +240,7 @@ def _medians(values: Floats) -> Floats:
         return np.asarray(np.nanmedian(values, axis=1), dtype=np.float64)
 
 
-def _variances(pairs: Floats) -> Floats:
+def variances(pairs: Floats) -> Floats:
     """Variance of each row, from its median absolute deviation: some runs are far out, and say nothing of the rest."""
     deviations = np.abs(pairs - _medians(pairs)[:, np.newaxis])
     return np.asarray((MAD_TO_DEVIATION * _medians(deviations)) ** 2, dtype=np.float64)

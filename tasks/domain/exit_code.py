@@ -12,9 +12,11 @@ class ExitCode(IntEnum):
     REFUSED = 2
     """Input that cannot be served; nothing was started."""
     REGRESSED = 10
-    """The other environment is slower at some point."""
+    """The other environment, or tonight's, is slower at some point."""
     IMPROVED = 11
-    """The other environment is faster at some point and nowhere slower."""
+    """It is faster at some point and nowhere slower."""
+    SUSPECT = 12
+    """A cell is far out tonight; the next night decides."""
     INCONCLUSIVE = 13
     """Too few blocks for any verdict that was asked for."""
     INVALID = 14
@@ -23,6 +25,8 @@ class ExitCode(IntEnum):
     """A training did not end."""
     NOT_MEASURED = 16
     """No trial has a record."""
+    NO_BASELINE = 17
+    """Too few comparable nights before."""
     PARTIAL = 18
     """The run was stopped before its end."""
     INTERRUPTED = 130
@@ -35,6 +39,8 @@ WORST_FIRST = (
     ExitCode.REGRESSED,
     ExitCode.NOT_MEASURED,
     ExitCode.PARTIAL,
+    ExitCode.SUSPECT,
+    ExitCode.NO_BASELINE,
     ExitCode.INCONCLUSIVE,
     ExitCode.IMPROVED,
 )

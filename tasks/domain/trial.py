@@ -25,6 +25,8 @@ class Role(StrEnum):
     """A one-replica point that only serves as the denominator of others."""
     REFERENCE = "reference"
     """One device as wide as all slices of a distributed trial: the same hardware, not split."""
+    AGAIN = "again"
+    """A point of a night that was far out, measured at once again; tells the night's verdict, not the run's report."""
     DISCARDED = "discarded"
     """Run before a block so that its first trial finds the machine as the others do; enters no number."""
 

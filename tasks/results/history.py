@@ -4,6 +4,7 @@ One file a run and day, `history/<day>.<run>.<revision>.parquet` below the resul
 need is not opened. A run that was continued is appended again; its last revision counts, the earlier ones stay.
 """
 
+import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from tasks.domain.cell import Arm
 from tasks.domain.outcome import Status
 from tasks.domain.refusal import first_line
 from tasks.results import schema
@@ -29,8 +31,8 @@ from tasks.results.store import Tables, decode, encode
 FOLDER, DAMAGED = "history", "history/damaged"
 LOG = logging.getLogger("stratbench")
 
-_NIGHT, _ENDING = b"stratbench_night", b"stratbench_ending"
-"""What a file's metadata say of its run: the night, where it is a nightly one, and how it ended."""
+_NIGHT = b"stratbench_night"
+"""Where a file's metadata hold the facts of a nightly run, as JSON."""
 _NAME = re.compile(rf"{FOLDER}/(\d{{4}}-\d{{2}}-\d{{2}})\.(.+)\.(\d+)\.parquet")
 
 
@@ -66,6 +68,10 @@ class Night:
     day: date
     run_name: str
     ending: Ending
+    cells: tuple[str, ...]
+    """Labels of the cells that it was to measure."""
+    has_control: bool
+    """Whether against a control."""
     trials: pa.Table
     """No row where nothing was measured."""
 
@@ -101,15 +107,19 @@ class History:
 
         Raises ResultsError where nothing can be written.
         """
-        ending = Ending.CRASHED if has_crashed else Ending.ENDED if run.end else Ending.STOPPED
-        facts = {_ENDING: ending.encode()} | ({_NIGHT: str(run.night).encode()} if run.night else {})
-        day = run.night or run.created_at.astimezone(UTC).date()
-        return self.put(day, run.run_name, tables.trials, facts)
+        if run.night is None:
+            return self._put(run.created_at.astimezone(UTC).date(), run.run_name, tables.trials)
+        return self.append_night(night_of(run, tables, Ending.CRASHED if has_crashed else None))
 
-    def put(self, day: date, run_name: str, trials: pa.Table, facts: Mapping[bytes, bytes]) -> bool:
-        """Write a new revision of that run, with those facts in the file's metadata; False if it is there already."""
+    def append_night(self, night: Night) -> bool:
+        """The same for a nightly run, whose facts go into the file's metadata."""
+        facts = {"ending": night.ending, "cells": night.cells, "has_control": night.has_control}
+        metadata = {**(night.trials.schema.metadata or {}), _NIGHT: json.dumps(facts)}
+        return self._put(night.day, night.run_name, night.trials.replace_schema_metadata(metadata))
+
+    def _put(self, day: date, run_name: str, trials: pa.Table) -> bool:
         self._storage.prepare()
-        content = encode(trials.replace_schema_metadata({**(trials.schema.metadata or {}), **facts}))
+        content = encode(trials)
         earlier = [entry for entry in self._entries() if entry.run_name == run_name]
         if earlier and self._storage.read(max(earlier, key=lambda entry: entry.revision).name) == content:
             return False
@@ -148,9 +158,16 @@ class History:
         """
         tables = self._tables(self.entries(Span(until=until)), columns)
         return tuple(
-            Night(day=entry.day, run_name=entry.run_name, ending=Ending(facts[_ENDING].decode()), trials=table)
-            for entry, facts, table in tables
-            if isinstance(table, pa.Table) and _NIGHT in facts
+            Night(
+                day=entry.day,
+                run_name=entry.run_name,
+                ending=Ending(found["ending"]),
+                cells=tuple(found["cells"]),
+                has_control=found["has_control"],
+                trials=table,
+            )
+            for entry, metadata, table in tables
+            if isinstance(table, pa.Table) and (found := json.loads(metadata.get(_NIGHT, "null")))
         )
 
     def set_aside(self) -> dict[str, str]:
@@ -187,6 +204,27 @@ class History:
             except (pa.ArrowException, ValueError, KeyError, OSError) as error:
                 LOG.warning("%s cannot be read (%s): left out", entry.name, first_line(error))
                 yield entry, {}, error
+
+
+def night_of(run: Run, tables: Tables, ending: Ending | None = None) -> Night:
+    """The night that a run measures; raises ValueError where it is none."""
+    if run.night is None:
+        raise ValueError(f"{run.run_name} is no nightly run")
+    return Night(
+        day=run.night,
+        run_name=run.run_name,
+        ending=ending or (Ending.ENDED if run.end else Ending.STOPPED),
+        cells=tuple(cell.label for cell in run.sweep.cells if cell.arm is Arm.HERE),
+        has_control=run.sweep.versus is not None,
+        trials=tables.trials,
+    )
+
+
+def stack(nights: Sequence[Night]) -> pa.Table:
+    """The trials of nights with the same columns, and in the column `night` the night's number, from 0."""
+    numbers = [number for number, night in enumerate(nights) for _ in range(night.trials.num_rows)]
+    table = pa.concat_tables([night.trials.replace_schema_metadata(None) for night in nights])
+    return table.append_column("night", pa.array(numbers, pa.int64()))
 
 
 def parse_span(since: str | None, until: str | None, where: Sequence[str]) -> Span:

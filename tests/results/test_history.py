@@ -12,9 +12,10 @@ import pytest
 
 from flows.__main__ import main
 from tasks.domain.exit_code import ExitCode
+from tasks.domain.refusal import Refusal
 from tasks.results.error import ResultsError
-from tasks.results.history import DAMAGED, Entry, History, Span, export, parse_span
-from tasks.results.run import Run
+from tasks.results.history import DAMAGED, Ending, Entry, History, Span, export, parse_span, stack
+from tasks.results.run import End, Run, check_run_name
 from tasks.results.store import RunFolder, Tables
 from tests.analysis.example_runs import fill, grid, make_run
 from tests.stores import PLACES
@@ -165,3 +166,39 @@ def test_command_line_adds_lists_and_verifies(
     assert main(["history", "verify"]) == ExitCode.INVALID
     with pytest.raises(ResultsError):
         parse_span("2026-13-01", None, [])
+
+
+def test_nightly_runs_are_kept_with_what_they_were_to_measure_and_how_they_ended(
+    tmp_path: Path, example: tuple[Run, Tables]
+) -> None:
+    history, end = History(tmp_path), End(reason="enough", num_blocks=2)
+    runs = {
+        Ending.ENDED: dataclasses.replace(example[0], run_name="b", night=date(2026, 1, 2), end=end),
+        Ending.STOPPED: dataclasses.replace(example[0], run_name="a", night=date(2026, 1, 1), end=None),
+        Ending.CRASHED: dataclasses.replace(example[0], run_name="c", night=date(2026, 1, 3), end=None),
+    }
+    empty = dataclasses.replace(example[1], trials=example[1].trials.slice(0, 0))
+    for ending, run in runs.items():
+        history.append(run, empty if run.run_name == "c" else example[1], has_crashed=ending is Ending.CRASHED)
+    history.append(dataclasses.replace(example[0], run_name="full-1"), example[1])
+    nights = history.nights(["block", "strategy"])
+    assert [(night.day.day, night.run_name, night.ending) for night in nights] == [
+        (1, "a", Ending.STOPPED),
+        (2, "b", Ending.ENDED),
+        (3, "c", Ending.CRASHED),
+    ]
+    assert [night.trials.num_rows for night in nights] == [example[1].trials.num_rows] * 2 + [0]
+    assert nights[0].trials.column_names == ["block", "strategy"]
+    assert nights[0].cells == tuple(cell.label for cell in example[0].sweep.cells)
+    assert not nights[0].has_control
+    assert not nights[0].is_synthetic
+    assert len(history.nights([], until=date(2026, 1, 2))) == 2
+    assert stack(nights)["night"].to_pylist() == [0] * nights[0].trials.num_rows + [1] * nights[1].trials.num_rows
+    continued = dataclasses.replace(runs[Ending.STOPPED], end=end)
+    assert history.append(continued, example[1])  # the same rows, but another ending
+    assert history.nights([])[0].ending is Ending.ENDED
+
+
+def test_no_run_can_be_called_as_a_synthetic_night() -> None:
+    with pytest.raises(Refusal, match="begins as those of synthetic nights do"):
+        check_run_name("synthetic-20260101")

@@ -1,0 +1,301 @@
+"""Nights: what the nightly runs of the history say of each cell, night after night, up to tonight."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from tasks.detection.detector import BASELINE_NIGHTS, MIN_PAIRS, CellState, Detector, Floats, locate, variances
+from tasks.detection.series import ENVIRONMENT, Observations, observe
+from tasks.domain.cell import Cell
+from tasks.domain.exit_code import ExitCode, worst
+from tasks.domain.outcome import Status
+from tasks.results.events import Event, Kind, effective
+from tasks.results.history import Ending, Night
+
+LEVEL = 0.95
+"""Of the interval that is shown."""
+MIN_STEP_NIGHTS = 3
+"""Nights below which no step is dated."""
+STANDING = (CellState.REGRESSED, CellState.IMPROVED)
+
+
+class NightState(StrEnum):
+    """What may be said of a cell tonight: the detector's states, and why there is none."""
+
+    OK = CellState.OK
+    SUSPECT = CellState.SUSPECT
+    REGRESSED = CellState.REGRESSED
+    IMPROVED = CellState.IMPROVED
+    NO_BASELINE = CellState.NO_BASELINE
+    INCONCLUSIVE = "INCONCLUSIVE"
+    """Far out and not measured again, too few pairs, or a night that was stopped."""
+    INVALID = "INVALID"
+    """Too few pairs, for a check of a training did not hold."""
+    FAILED = "FAILED"
+    """Too few pairs, for trainings did not end; or the night crashed."""
+    NOT_MEASURED = "NOT MEASURED"
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Of `stratbench verdict`, where this is the worst state."""
+        return ExitCode[self.name]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cut:
+    """Where a series begins a new baseline."""
+
+    day: date
+    """The first night of it."""
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """One series tonight, and the nights that led there."""
+
+    label: str
+    """Of the cell, for people; `history accept` takes it."""
+    cell: Cell | None
+    """Null for the control's own seconds, which tell of the machine."""
+    state: NightState
+    before: NightState | None
+    """The state of the night before; null in the first one."""
+    standing: NightState | None
+    """REGRESSED or IMPROVED, where that stands although tonight says something else."""
+    since: date
+    """First night of the state, or of what stands."""
+    is_drift: bool
+    """Whether the change is one against the first nights of the baseline, by the cumulative sum."""
+    num_pairs: int
+    """Of tonight's first look."""
+    num_nights: int
+    """Comparable nights behind the baseline."""
+    value: float | None
+    """Seconds tonight over those of the control; seconds an epoch without one, or of a machine; null: not measured."""
+    change: float | None
+    """Tonight against the baseline, as a factor of seconds: above 1 is slower; null without either."""
+    low: float | None
+    high: float | None
+    """Of the interval of `change` at LEVEL."""
+    is_undecided: bool
+    """Whether it is far out and was not measured again."""
+    step: date | None
+    """First night of the change, by the step that fits the nights since the last cut best; null without a change."""
+    difference: tuple[str, ...]
+    """What differs in tonight's environment from the night before that step, or else from the night before."""
+    cuts: tuple[Cut, ...]
+    days: tuple[date, ...]
+    """The nights that were to measure it."""
+    values: tuple[float | None, ...]
+    """Of each of `days`: its `value`."""
+    states: tuple[NightState, ...]
+    bands: tuple[tuple[float, float] | None, ...]
+    """Of each of `days`: between which values nothing is far out; null without a baseline."""
+
+    @property
+    def worst(self) -> NightState:
+        """The worse of tonight's state and of what stands."""
+        found = (state for state in (self.state, self.standing) if state is not None)
+        return NightState[worst(state.exit_code for state in found).name]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tonight:
+    """All series after the last night."""
+
+    day: date
+    run_name: str
+    ending: Ending
+    num_nights: int
+    has_control: bool
+    is_synthetic: bool
+    """Whether a night among them was made up."""
+    noise: float | None
+    """Standard deviation of one run's ln seconds within nights, the median night's; null if not known."""
+    verdicts: tuple[Verdict, ...]
+    """Of the cells."""
+    platform: tuple[Verdict, ...]
+    """Of each machine: the control's own seconds, which no change of tonight's software moves; empty without one."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The worst of all; without a cell, why there is none."""
+        if not self.verdicts:
+            return ExitCode.FAILED if self.ending is Ending.CRASHED else ExitCode.NOT_MEASURED
+        return worst(verdict.worst.exit_code for verdict in (*self.verdicts, *self.platform))
+
+    @property
+    def state(self) -> NightState:
+        """That as a state."""
+        return NightState[self.exit_code.name]
+
+
+def judge_nights(nights: Sequence[Night], events: Sequence[Event] = ()) -> Tonight | None:
+    """Replay the detector over nights with `series.COLUMNS`, the earliest first; None without one."""
+    if not nights:
+        return None
+    seen = observe(nights)
+    first = seen.first.copy()
+    first[[night.ending is not Ending.ENDED for night in nights]] = np.nan
+    timelines = [
+        _Timeline(cuts=_moves(seen.shared[seen.shared["key"] == key]) | _accepted(events, nights, label))
+        for key, label in enumerate(seen.labels)
+    ]
+    detector = Detector(len(timelines))
+    for number, night in enumerate(nights):
+        detector.accept(np.array([number in timeline.cuts for timeline in timelines], dtype=bool))
+        detector.judge(first[number], seen.second[number])
+        values, (low, high) = locate(first[number]), detector.band()
+        for key in np.flatnonzero(seen.is_asked[number]).tolist():
+            standing = detector.states[key] if detector.states[key] in STANDING else None
+            point = _Point(
+                number=number,
+                state=_state(night, detector, key, first[number, key], seen, number),
+                standing=None if standing is None else NightState(standing),
+                value=math.exp(values[key]) if np.isfinite(values[key]) else None,
+                band=(math.exp(low[key]), math.exp(high[key])) if np.isfinite(low[key]) else None,
+            )
+            timelines[key].points.append(point)
+    found = [
+        _verdict(seen, key, timelines[key], nights, detector) for key in np.flatnonzero(seen.is_asked[-1]).tolist()
+    ]
+    return Tonight(
+        day=nights[-1].day,
+        run_name=nights[-1].run_name,
+        ending=nights[-1].ending,
+        num_nights=len(nights),
+        has_control=nights[-1].has_control,
+        is_synthetic=any(night.is_synthetic for night in nights),
+        noise=_noise(first[:, [cell is not None for cell in seen.cells]], nights[-1].has_control),
+        verdicts=tuple(verdict for verdict in found if verdict.cell is not None),
+        platform=tuple(verdict for verdict in found if verdict.cell is None),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Point:
+    """A night of one series."""
+
+    number: int
+    state: NightState
+    standing: NightState | None
+    value: float | None
+    band: tuple[float, float] | None
+
+
+@dataclass(kw_only=True, slots=True)
+class _Timeline:
+    """One series, night after night."""
+
+    cuts: dict[int, str]
+    """Why a night, by its number, begins a new baseline."""
+    points: list[_Point] = field(default_factory=list)
+    """Of the nights in which it was asked for."""
+
+
+def _state(night: Night, detector: Detector, key: int, pairs: Floats, seen: Observations, number: int) -> NightState:
+    """What may be said of that series after that night."""
+    if np.isfinite(pairs).sum() >= MIN_PAIRS:
+        return NightState.INCONCLUSIVE if detector.is_undecided[key] else NightState(detector.states[key])
+    statuses = seen.statuses.get((number, key), set())
+    if night.ending is Ending.CRASHED or Status.FAILED in statuses:
+        return NightState.FAILED
+    if Status.INVALID in statuses:
+        return NightState.INVALID
+    return NightState.INCONCLUSIVE if statuses else NightState.NOT_MEASURED
+
+
+def _moves(shared: pd.DataFrame) -> dict[int, str]:
+    """Where what both arms share differs from the night before that is known, and how; `shared` is of one series."""
+    values = shared.drop(columns=["key", "night"]).ffill()
+    before = values.shift()
+    differs = (values != before) & values.notna() & before.notna()
+    found = {}
+    for place in np.flatnonzero(differs.any(axis=1)):
+        names = [name for name in values if differs[name].iloc[place]]
+        names = ["control"] if "control" in names else names
+        found[int(shared["night"].iloc[place])] = "; ".join(
+            f"{name} was {before[name].iloc[place]}, now {values[name].iloc[place]}" for name in names
+        )
+    return found
+
+
+def _accepted(events: Sequence[Event], nights: Sequence[Night], label: str) -> dict[int, str]:
+    """The nights from which on somebody accepted a change of that cell; a machine is named by its name."""
+    found = {}
+    for event in effective(events):
+        is_meant = event.kind is Kind.ACCEPT and (not event.cells or label in event.cells)
+        number = next((n for n, night in enumerate(nights) if event.night and night.day >= event.night), None)
+        if is_meant and number is not None:
+            found[number] = f"accepted by {event.by}: {event.why}"
+    return found
+
+
+def _verdict(seen: Observations, key: int, timeline: _Timeline, nights: Sequence[Night], detector: Detector) -> Verdict:
+    points, last = timeline.points, timeline.points[-1]
+    shown = [point.standing or point.state for point in points]
+    held = next((n for n, state in enumerate(reversed(shown)) if state != shown[-1]), len(shown))
+    num_pairs = int(np.isfinite(seen.first[-1, key]).sum())
+    change, error = float(detector.change[key]), float(detector.error[key])
+    is_known = last.band is not None
+    width = error * float(stats.t.ppf((1 + LEVEL) / 2, detector.freedom[key]))
+    low, middle, high = (math.exp(change + sign * width) if is_known else None for sign in (-1, 0, 1))
+    begin = max(timeline.cuts, default=0)
+    has_changed = {last.state, last.standing} & {NightState.SUSPECT, NightState.REGRESSED, NightState.IMPROVED}
+    step = _step([point for point in points if point.number >= begin]) if has_changed else None
+    after = last.number if step is None else step
+    before = next((point.number for point in reversed(points) if point.number < after), None)
+    return Verdict(
+        label=seen.labels[key],
+        cell=seen.cells[key],
+        state=last.state,
+        before=points[-2].state if len(points) > 1 else None,
+        standing=last.standing,
+        since=nights[points[-held].number].day,
+        is_drift=bool(detector.is_drift[key]),
+        num_pairs=num_pairs,
+        num_nights=min(int(detector.num_comparable[key]), BASELINE_NIGHTS),
+        value=last.value,
+        change=middle,
+        low=low,
+        high=high,
+        is_undecided=last.state is NightState.INCONCLUSIVE and bool(detector.is_undecided[key]),
+        step=None if step is None else nights[step].day,
+        difference=_difference(seen.environments, before, after),
+        cuts=tuple(Cut(day=nights[number].day, why=why) for number, why in sorted(timeline.cuts.items())),
+        days=tuple(nights[night.number].day for night in points),
+        values=tuple(night.value for night in points),
+        states=tuple(night.state for night in points),
+        bands=tuple(night.band for night in points),
+    )
+
+
+def _step(points: Sequence[_Point]) -> int | None:
+    """The number of the first night of the second level, by least squares over ln values; None below 3 values."""
+    known = [(point.number, math.log(point.value)) for point in points if point.value is not None]
+    if len(known) < MIN_STEP_NIGHTS:
+        return None
+    values = np.array([value for _, value in known])
+    errors = [values[:n].var() * n + values[n:].var() * (len(values) - n) for n in range(1, len(values))]
+    return known[1 + int(np.argmin(errors))][0]
+
+
+def _difference(environments: pd.DataFrame, before: int | None, after: int) -> tuple[str, ...]:
+    """What tonight's environment had otherwise in night `after` than in night `before`."""
+    if before not in environments.index or after not in environments.index:
+        return ()
+    old, new = (environments.loc[number].astype(str).to_dict() for number in (before, after))
+    return tuple(f"{name} was {old[name]}, now {new[name]}" for name in ENVIRONMENT if old[name] != new[name])
+
+
+def _noise(looks: Floats, has_control: bool) -> float | None:
+    """Standard deviation of one run's ln seconds within a night, the median of all; None where no night tells it."""
+    found = variances(looks.reshape(-1, looks.shape[2]))[np.isfinite(looks).sum(axis=2).ravel() >= MIN_PAIRS]
+    return math.sqrt(float(np.median(found)) / (2 if has_control else 1)) if len(found) else None

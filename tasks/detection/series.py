@@ -1,0 +1,173 @@
+"""Series: the rows of nightly runs as arrays, one series for each cell and each machine.
+
+With a control, a value is ln of tonight's seconds over the control's, pair by pair in the same block; without one it is
+ln seconds alone. A machine's series are the control's own ln seconds: no change of tonight's software moves them.
+"""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import TypeAdapter
+
+from tasks.detection.detector import Bools, Floats
+from tasks.domain.cell import Arm, Cell, Setting
+from tasks.domain.outcome import Status
+from tasks.domain.trial import Role
+from tasks.results.history import Night, stack
+
+CELL = ["strategy", "reduction", "global_batch_size", *(field.name for field in fields(Setting))]
+CONFIGURATION = [
+    *CELL,
+    *("num_replicas", "num_hosts", "device", "cores_per_replica", "micro_batch_size", "is_tf32_enabled"),
+    *("dataset", "num_train_examples", "model", "learning_rate", "hostname"),
+]
+"""What was asked for, and where: one series for each of its values."""
+SHARED = ["machine_fingerprint", "gpu_driver", "dataset_digest", "num_parameters"]
+"""What both arms share: a change of it begins a new baseline."""
+ENVIRONMENT = ["stratbench_version", "commit", "tensorflow_version", "keras_version", "numpy_version", "python_version"]
+"""What is judged: the control's begins a new baseline, tonight's never."""
+COLUMNS = [*("block", "role", "arm", "status", "training_seconds", "num_epochs"), *CONFIGURATION, *SHARED, *ENVIRONMENT]
+"""Of the table `trials`, what is needed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Observations:
+    """What nights left behind, by series: first the cells, then the machines on which a control trained."""
+
+    labels: tuple[str, ...]
+    """Of a machine, its name."""
+    cells: tuple[Cell | None, ...]
+    """Null for a machine."""
+    first: Floats
+    """Values of the first look, of shape (nights, series, most pairs), NaN behind the others."""
+    second: Floats
+    """Of the second look; of a machine the first ones again, for it has none."""
+    is_asked: Bools
+    """Whether a night was to measure a series, of shape (nights, series)."""
+    statuses: Mapping[Hashable, set[str]]
+    """Of its trials, by night and series."""
+    shared: pd.DataFrame
+    """By `key`, the series, and `night`: what both arms share, the control's environment with it; null if not known."""
+    environments: pd.DataFrame
+    """By night: what is judged, of tonight's arm."""
+
+
+def observe(nights: Sequence[Night]) -> Observations:
+    """Nights with COLUMNS as arrays."""
+    rows = _rows(nights)
+    named = list(_cells(rows))
+    other = rows[rows["arm"] == Arm.OTHER]
+    machines = [str(name) for name in other["hostname"].unique()]
+    control = _control(other, machines, len(nights))
+    first, second = (
+        _joined(_looks(rows, role, len(nights), len(named)), control) for role in (Role.MEASURED, Role.AGAIN)
+    )
+    here = rows[(rows["arm"] == Arm.HERE) & rows["value"].notna()]
+    return Observations(
+        labels=(*(label for label, _ in named), *machines),
+        cells=(*(cell for _, cell in named), *(None for _ in machines)),
+        first=first,
+        second=second,
+        is_asked=np.hstack([_asked(rows, nights, [cell for _, cell in named]), np.isfinite(control).any(axis=2)]),
+        statuses=rows.groupby(["night", "key"])["status"].agg(set).to_dict(),
+        shared=_shared(rows, len(named), machines),
+        environments=here.groupby("night")[ENVIRONMENT].first().fillna("none"),
+    )
+
+
+def _rows(nights: Sequence[Night]) -> pd.DataFrame:
+    """The rows that count, each with the number of its `night`, the `key` of its series and its `value`, ln seconds."""
+    rows: pd.DataFrame = stack(nights).to_pandas()
+    rows = rows[rows["role"].isin((Role.MEASURED, Role.AGAIN))].reset_index(drop=True)
+    rows["key"] = rows.groupby(CONFIGURATION, dropna=False, sort=False).ngroup()
+    is_valid = rows["status"] == Status.VALID
+    rows["value"] = np.log((rows["training_seconds"] / rows["num_epochs"]).where(is_valid).astype(float))
+    return rows
+
+
+def _cells(rows: pd.DataFrame) -> Iterator[tuple[str, Cell]]:
+    """Label and cell of each series, in the order of their keys; equal cells are told apart by what else differs."""
+    records: list[dict[str, Any]] = (
+        rows.drop_duplicates("key").sort_values("key")[CONFIGURATION].astype(object).to_dict("records")  # type: ignore[assignment]
+    )
+    records = [{name: None if pd.isna(value) else value for name, value in record.items()} for record in records]
+    cells = TypeAdapter(list[Cell]).validate_python([record | {"setting": record} for record in records])
+    for record, cell in zip(records, cells, strict=True):
+        same = [other for other, another in zip(records, cells, strict=True) if another == cell]
+        different = [name for name in CONFIGURATION if len({other[name] for other in same}) > 1]
+        yield ", ".join([cell.label, *(f"{name} {record[name]}" for name in different)]), cell
+
+
+def _looks(rows: pd.DataFrame, role: Role, num_nights: int, num_cells: int) -> Floats:
+    """ln ratios, or without a control ln seconds, of shape (nights, cells, most pairs), NaN behind the others."""
+    chosen = rows[(rows["role"] == role) & rows["value"].notna()]
+    with_control = rows.loc[rows["arm"] == Arm.OTHER, "night"].unique()
+    table = chosen.pivot_table(index=["night", "key", "block"], columns="arm", values="value")
+    table = table.reindex(columns=list(Arm)).reset_index()
+    control = table[Arm.OTHER].where(table["night"].isin(with_control), 0.0)
+    table["value"] = table[Arm.HERE] - control
+    return _filled(table.dropna(subset="value"), num_nights, num_cells)
+
+
+def _control(other: pd.DataFrame, machines: Sequence[str], num_nights: int) -> Floats:
+    """The control's ln seconds on each machine, the mean over the cells of a block that has them all; as `_looks`."""
+    chosen = other[other["role"] == Role.MEASURED]
+    blocks = chosen.groupby(["night", "hostname", "block"])["value"].agg(["mean", "count"]).reset_index()
+    blocks = blocks[blocks["count"] == blocks.groupby(["night", "hostname"])["count"].transform("max")]
+    blocks["key"] = [machines.index(name) for name in blocks["hostname"]]
+    return _filled(blocks.rename(columns={"mean": "value"}).dropna(subset="value"), num_nights, len(machines))
+
+
+def _filled(table: pd.DataFrame, num_nights: int, num_series: int) -> Floats:
+    ranks = table.groupby(["night", "key"]).cumcount().to_numpy()
+    found = np.full((num_nights, num_series, max(ranks, default=0) + 1), np.nan)
+    found[table["night"].to_numpy(int), table["key"].to_numpy(int), ranks] = table["value"].to_numpy(float)
+    return found
+
+
+def _joined(cells: Floats, machines: Floats) -> Floats:
+    """Both as one array: series after series."""
+    width = max(cells.shape[2], machines.shape[2])
+    padded = [
+        np.pad(each, ((0, 0), (0, 0), (0, width - each.shape[2])), constant_values=np.nan) for each in (cells, machines)
+    ]
+    return np.concatenate(padded, axis=1)
+
+
+def _asked(rows: pd.DataFrame, nights: Sequence[Night], cells: Sequence[Cell]) -> Bools:
+    """Whether each night was to measure each cell: it left rows of it, or planned the cell and left no rows of it.
+
+    A cell that was planned on other data or another machine has another series, with rows of its own.
+    """
+    has_rows = np.zeros((len(nights), len(cells)), dtype=bool)
+    has_rows[rows["night"], rows["key"]] = True
+    is_planned = np.array([[cell.label in night.cells for cell in cells] for night in nights], dtype=bool)
+    has_begun = np.maximum.accumulate(has_rows, axis=0)
+    is_elsewhere = np.zeros_like(has_rows)
+    for key, cell in enumerate(cells):
+        is_elsewhere[:, key] = has_rows[:, [other for other, another in enumerate(cells) if another == cell]].any(
+            axis=1
+        )
+    return np.asarray(has_rows | (is_planned.reshape(has_rows.shape) & has_begun & ~is_elsewhere))
+
+
+def _shared(rows: pd.DataFrame, num_cells: int, machines: Sequence[str]) -> pd.DataFrame:
+    """By `key` and `night`: what both arms share, the control's environment with it, as texts; null if not known."""
+    by_cell = ["key", "night"]
+    of_cells = rows.groupby(by_cell)[SHARED].first().fillna("none")
+    other = rows[rows["arm"] == Arm.OTHER]
+    nights = pd.Index(other["night"].unique())
+    control = other[other["value"].notna()].groupby(by_cell)[ENVIRONMENT].first().fillna("none")
+    of_cells = of_cells.join(control.add_prefix("control's ")).reset_index()
+    of_cells["control"] = np.where(of_cells["night"].isin(nights), "pinned", "none")
+    of_machines = of_cells[of_cells["control"] == "pinned"].merge(rows[[*by_cell, "hostname"]].drop_duplicates())
+    sizes = of_machines.groupby(["hostname", "night"])["key"].nunique().rename("cells").reset_index()
+    of_machines = (
+        of_machines.drop(columns=["key", "num_parameters"]).groupby(["hostname", "night"]).first().reset_index()
+    )
+    of_machines = of_machines.merge(sizes)
+    of_machines["key"] = [num_cells + machines.index(name) for name in of_machines["hostname"]]
+    return pd.concat([of_cells, of_machines.drop(columns="hostname")]).sort_values(["key", "night"])

@@ -1,0 +1,245 @@
+"""Nights replayed from rows of the history."""
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tasks.detection.nights import Cut, NightState, Tonight, judge_nights
+from tasks.detection.series import COLUMNS
+from tasks.domain.cell import Arm
+from tasks.domain.exit_code import ExitCode
+from tasks.results import schema
+from tasks.results.events import Event, Kind
+from tasks.results.history import Ending, Night
+
+Row = dict[str, Any]
+Change = Callable[[int, Row], Row | None]
+"""Of the night with that number, a row instead of the row given; None for none."""
+NUM_BLOCKS, NUM_NIGHTS = 6, 20
+BEGAN = date(2026, 1, 1)
+LABELS = ("one_device, batch 128", "mirrored, batch 128")
+CELLS = ({"strategy": "one_device", "reduction": None}, {"strategy": "mirrored", "reduction": "auto"})
+ROW: Row = {
+    **{"status": "valid", "num_epochs": 1, "global_batch_size": 128},
+    **{"loop": "fused", "precision": "float32", "is_xla_enabled": False, "steps_per_call": 32, "num_replicas": 1},
+    **{"num_hosts": 1, "device": "cpu_slice", "cores_per_replica": 1, "micro_batch_size": None},
+    **{"is_tf32_enabled": False, "dataset": "mnist", "num_train_examples": 60_000, "model": "cnn"},
+    **{
+        "learning_rate": 0.001,
+        "hostname": "node",
+        "machine_fingerprint": "m1",
+        "gpu_driver": None,
+        "dataset_digest": "d1",
+    },
+    **{"num_parameters": 225_034, "stratbench_version": "1.0", "commit": "c0", "tensorflow_version": "2.21.0"},
+    **{"keras_version": "3.15.1", "numpy_version": "2.4.0", "python_version": "3.11.7"},
+}
+
+
+def replay(
+    change: Change = lambda night, row: row,
+    num_nights: int = NUM_NIGHTS,
+    again: Collection[int] = (),
+    arms: Sequence[Arm] = tuple(Arm),
+    last: Ending = Ending.ENDED,
+    events: Sequence[Event] = (),
+) -> Tonight:
+    """So many nights of both cells; in those of `again` the second one was measured again."""
+    source, nights = np.random.default_rng(5), []
+    declared = pa.schema([schema.arrow_schema(schema.TRIALS).field(name) for name in COLUMNS])
+    for night in range(num_nights):
+        rows, looks = [], [(cell, "measured", range(1, NUM_BLOCKS + 1)) for cell in CELLS]
+        looks += [(CELLS[1], "again", range(NUM_BLOCKS + 1, 3 * NUM_BLOCKS + 1))] if night in again else []
+        for cell, role, block, arm in (
+            (c, role, block, arm) for c, role, blocks in looks for block in blocks for arm in arms
+        ):
+            row = ROW | cell | {"role": role, "block": block, "arm": arm.value}
+            row["training_seconds"] = 10.0 * np.exp(0.02 * source.standard_normal())
+            if (changed := change(night, row)) is not None:
+                rows.append(changed)
+        nights.append(
+            Night(
+                day=BEGAN + timedelta(days=night),
+                run_name=f"nightly-{night:03}",
+                ending=last if night == num_nights - 1 else Ending.ENDED,
+                cells=LABELS,
+                has_control=Arm.OTHER in arms,
+                trials=pa.Table.from_pylist(rows, schema=declared),
+            )
+        )
+    found = judge_nights(nights, events)
+    assert found is not None
+    return found
+
+
+def day(number: int) -> date:
+    return BEGAN + timedelta(days=number)
+
+
+def states(tonight: Tonight) -> list[str]:
+    return [verdict.state for verdict in tonight.verdicts]
+
+
+def slower(first: int, share: float = 0.15, arms: Collection[str] = ("here",), last: int = 10**6) -> Change:
+    """`mirrored`, from that night on."""
+
+    def change(night: int, row: Row) -> Row:
+        is_slow = first <= night <= last and row["strategy"] == "mirrored" and row["arm"] in arms
+        return row | ({"training_seconds": row["training_seconds"] * (1 + share)} if is_slow else {})
+
+    return change
+
+
+def test_quiet_nights_are_ok_and_named_by_their_cells() -> None:
+    tonight = replay()
+    assert states(tonight) == [NightState.OK, NightState.OK]
+    assert tuple(verdict.label for verdict in tonight.verdicts) == LABELS
+    assert (tonight.run_name, tonight.num_nights, tonight.has_control) == ("nightly-019", NUM_NIGHTS, True)
+    for verdict in tonight.verdicts:
+        assert (verdict.num_pairs, verdict.since, verdict.cuts) == (NUM_BLOCKS, day(9), ())
+        assert verdict.value == pytest.approx(1, abs=0.03)
+        assert verdict.low is not None
+        assert verdict.high is not None
+        assert verdict.low < 1 < verdict.high
+
+
+def test_change_is_suspect_and_the_next_night_regressed() -> None:
+    suspect = replay(slower(19), again=[19])
+    assert states(suspect) == [NightState.OK, NightState.SUSPECT]
+    told = replay(slower(19), 21, again=[19])
+    assert states(told) == [NightState.OK, NightState.REGRESSED]
+    assert told.verdicts[1].since == day(20)
+    assert told.verdicts[1].value == pytest.approx(1.15, abs=0.03)
+    assert told.verdicts[1].change == pytest.approx(1.15, abs=0.03)
+
+
+def test_far_out_and_not_measured_again_is_inconclusive_and_not_green() -> None:
+    assert states(replay(slower(19))) == [NightState.OK, NightState.INCONCLUSIVE]
+
+
+def test_machine_that_grows_slow_for_both_is_no_regression_but_one_of_the_platform() -> None:
+    tonight = replay(slower(18, 0.4, arms=("here", "other")))
+    assert states(tonight) == [NightState.OK, NightState.OK]
+    machine = tonight.platform[0]
+    assert (machine.label, machine.cell, machine.state) == ("node", None, NightState.REGRESSED)
+    assert machine.states[18:] == (NightState.SUSPECT, NightState.REGRESSED)
+    assert machine.change == pytest.approx(math.sqrt(1.4), abs=0.02)  # the mean of two cells' ln seconds
+    assert tonight.exit_code is ExitCode.REGRESSED
+    assert replay().platform[0].state is NightState.OK
+
+
+def test_without_a_control_the_machine_and_the_software_are_one() -> None:
+    tonight = replay(slower(19), 21, again=[19], arms=[Arm.HERE])
+    assert not tonight.has_control
+    assert states(tonight) == [NightState.OK, NightState.REGRESSED]
+    assert tonight.verdicts[1].value == pytest.approx(11.5, abs=0.3)
+    assert tonight.platform == ()
+
+
+def test_upgrade_that_makes_slower_is_regressed_and_does_not_cut() -> None:
+    def upgraded(night: int, row: Row) -> Row | None:
+        is_new = night >= 19 and row["arm"] == "here"
+        return slower(19)(night, row | ({"tensorflow_version": "2.22.0", "commit": "c9"} if is_new else {}))
+
+    tonight = replay(upgraded, 22, again=[19])
+    assert states(tonight)[1] == NightState.REGRESSED
+    assert tonight.verdicts[1].cuts == ()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        ("machine_fingerprint", "m2", "machine_fingerprint was m1, now m2"),
+        ("gpu_driver", "580.1", "gpu_driver was none, now 580.1"),
+        ("dataset_digest", "d2", "dataset_digest was d1, now d2"),
+    ],
+)
+def test_change_of_what_both_arms_share_begins_a_new_baseline(column: str, value: str, said: str) -> None:
+    tonight = replay(lambda night, row: row | ({column: value} if night >= 15 else {}))
+    assert states(tonight) == [NightState.NO_BASELINE] * 2
+    assert [verdict.cuts for verdict in tonight.verdicts] == [(Cut(day=day(15), why=said),)] * 2
+
+
+def test_another_control_begins_a_new_baseline() -> None:
+    tonight = replay(lambda night, row: row | ({"commit": "c5"} if night >= 15 and row["arm"] == "other" else {}))
+    assert states(tonight) == [NightState.NO_BASELINE] * 2
+    assert tonight.verdicts[0].cuts == (Cut(day=day(15), why="control's commit was c0, now c5"),)
+
+
+def test_first_empty_partial_and_crashed_nights_are_told_apart_and_none_is_green() -> None:
+    def last(change: Change) -> Tonight:
+        return replay(lambda night, row: change(night, row) if night == NUM_NIGHTS - 1 else row)
+
+    def of_one(fields: Row | None) -> Change:
+        return lambda night, row: row if row["strategy"] == "one_device" else None if fields is None else row | fields
+
+    assert states(replay(num_nights=1)) == [NightState.NO_BASELINE] * 2
+    assert states(last(of_one(None)))[1] == NightState.NOT_MEASURED
+    assert states(last(lambda night, row: row if row["block"] <= 2 else None)) == [NightState.INCONCLUSIVE] * 2
+    assert states(last(of_one({"status": "failed", "training_seconds": None})))[1] == NightState.FAILED
+    assert states(last(of_one({"status": "invalid"})))[1] == NightState.INVALID
+    assert states(last(lambda night, row: None)) == [NightState.NOT_MEASURED] * 2
+    assert states(replay(last=Ending.STOPPED)) == [NightState.INCONCLUSIVE] * 2
+    assert states(replay(last=Ending.CRASHED)) == [NightState.FAILED] * 2
+
+
+def test_night_that_was_stopped_is_no_baseline_and_hides_no_regression() -> None:
+    stopped = replay(slower(18), again=[18], last=Ending.STOPPED)
+    assert stopped.verdicts[1].state is NightState.INCONCLUSIVE
+    assert replay(slower(17), again=[17], last=Ending.STOPPED).verdicts[1].standing is NightState.REGRESSED
+    assert replay(slower(17), again=[17], last=Ending.STOPPED).exit_code is ExitCode.REGRESSED
+
+
+def test_cell_that_is_no_longer_asked_for_is_left_out() -> None:
+    def on_other_data(night: int, row: Row) -> Row:
+        return row | ({"dataset": "fashion_mnist"} if night >= 15 else {})
+
+    tonight = replay(on_other_data)
+    assert [verdict.label for verdict in tonight.verdicts] == [f"{label}, dataset fashion_mnist" for label in LABELS]
+    assert {verdict.num_nights for verdict in tonight.verdicts} == {5}
+
+
+def test_accepted_change_is_the_new_baseline_and_its_undo_brings_it_back() -> None:
+    accepted = Event(
+        kind=Kind.ACCEPT,
+        at=datetime(2026, 2, 1, tzinfo=UTC),
+        by="ann",
+        why="more layers",
+        night=day(12),
+        cells=LABELS[1:],
+    )
+    undone = Event(kind=Kind.UNDO, at=datetime(2026, 2, 2, tzinfo=UTC), by="bob", why="no", undoes=accepted.id)
+    slow = slower(12, 0.3)
+    red = replay(slow, 25, again=[12]).verdicts[1]
+    assert (red.state, red.since, red.step) == (NightState.REGRESSED, day(13), day(12))
+    tonight = replay(slow, 25, again=[12], events=[accepted])
+    assert states(tonight) == [NightState.OK, NightState.OK]
+    assert tonight.verdicts[0].cuts == ()
+    assert tonight.verdicts[1].cuts == (Cut(day=day(12), why="accepted by ann: more layers"),)
+    assert tonight.verdicts[1].num_nights == 13
+    assert replay(slow, 25, again=[12], events=[accepted, undone]).verdicts[1] == red
+
+
+def test_regression_that_nobody_accepts_is_red_after_sixty_nights_and_says_what_changed_with_it() -> None:
+    def upgraded(night: int, row: Row) -> Row | None:
+        is_new = night >= 15 and row["arm"] == "here"
+        return slower(15)(night, row | ({"tensorflow_version": "2.22.0"} if is_new else {}))
+
+    red = replay(upgraded, 80, again=[15]).verdicts[1]
+    assert (red.state, red.since, red.step) == (NightState.REGRESSED, day(16), day(15))
+    assert red.difference == ("tensorflow_version was 2.21.0, now 2.22.0",)
+
+
+def test_no_history_is_no_verdict() -> None:
+    assert judge_nights([]) is None
+
+
+def test_every_state_has_an_exit_code() -> None:
+    codes = {state: state.exit_code for state in NightState}
+    assert codes[NightState.OK] is ExitCode.OK
+    assert len(set(codes.values())) == len(NightState)
