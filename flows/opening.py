@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from flows import locations
@@ -55,6 +55,7 @@ def open_run(
     data: PreparedDataset,
     devices: Devices,
     may_continue: bool,
+    night: date | None = None,
 ) -> Iterator[OpenRun]:
     """Check the sweep against the devices and the data, and begin or continue the run at `location`.
 
@@ -79,6 +80,7 @@ def open_run(
         num_train_examples=sweep.examples_of(data),
         num_test_examples=data.num_test_examples,
         num_classes=data.num_classes,
+        night=night,
     )
     deadline = None if sweep.budget_minutes is None else time.monotonic() + 60 * sweep.budget_minutes
     with folder.locked():
@@ -131,6 +133,7 @@ def _continued(folder: RunFolder, wanted: Run) -> Run:
     """The description on disk with the wanted end; raises ResultsError where it is another sweep or other data."""
     found = folder.describe()
     pairs = [(name, getattr(found, name), getattr(wanted, name)) for name in ("device", "dataset_digest")]
+    pairs.append(("night", str(found.night), str(wanted.night)))
     pairs += [
         (field.name, getattr(found.sweep, field.name), getattr(wanted.sweep, field.name))
         for field in dataclasses.fields(Sweep)

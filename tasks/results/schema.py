@@ -28,7 +28,9 @@ TRIALS = (
     Column("trial_key", STRING, "Content of the trial's configuration, 16 hexadecimal digits"),
     Column("run_name", STRING, "Run that the trial belongs to"),
     Column("block", INTEGER, "Pass over the grid, from 1"),
-    Column("role", STRING, "`measured`, `baseline`, `reference` or `discarded`"),
+    Column(
+        "role", STRING, "`measured`, `baseline`, `reference`, `discarded`, or `again` for the second look of a night"
+    ),
     Column("arm", STRING, "`here`, or `other` for the interpreter of `stratbench versus`"),
     Column("strategy", STRING, "Distribution strategy, under TensorFlow's name"),
     Column("global_batch_size", INTEGER, "Examples per optimizer step over all replicas", "examples"),
