@@ -20,8 +20,9 @@ from flows import locations
 from flows.cancelling import cancel_children, report_what_is_there
 from flows.crews import muster
 from flows.fan_out import cancel_waiting, say_who_is_running
+from flows.judging import end_night, final_state
 from flows.names import LEASE, SWEEP_LIMIT
-from flows.night import date_of, end_night, final_state, plan_night
+from flows.night import plan_night
 from flows.opening import open_run
 from flows.spreading import measure
 from tasks.analysis.analysis import Analysis
@@ -143,7 +144,7 @@ async def benchmark(
         sweep = Sweep(**{field.name: given[field.name] for field in dataclasses.fields(Sweep)})
         name, day = run_name or str(flow_run.name), None
         if is_nightly or night is not None:
-            day = date_of(night, str(flow_run.name))
+            day = night or _date_of(str(flow_run.name))
             sweep = await asyncio.to_thread(plan_night, sweep, day, logger)
         await say_who_is_running(logger)
         async with concurrency(SWEEP_LIMIT, **LEASE):
@@ -182,6 +183,12 @@ def _final_state(analysis: Analysis, report: Path) -> State:
     if coverage.state is not RunState.COMPLETE:
         return Completed(name="Degraded", message=message)
     return Completed(message=message)
+
+
+def _date_of(name: str) -> date:
+    """The night in a run's name, which stays when the run is retried; or else of its scheduled start."""
+    found = re.search(r"\d{4}-\d{2}-\d{2}$", name)
+    return date.fromisoformat(found[0]) if found else flow_run.scheduled_start_time.date()
 
 
 def _hours_late() -> float | None:
