@@ -1,6 +1,7 @@
 """The command line, `stratbench`: thin argparse over the same stages as the flows."""
 
 import argparse
+import getpass
 import os
 import shlex
 import sys
@@ -170,6 +171,28 @@ def _backtest(arguments: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
+def _control_build(arguments: argparse.Namespace) -> int:
+    from flows import control
+
+    for line in control.build(arguments.revision, arguments.requirements):
+        print(line, flush=True)
+    return ExitCode.OK
+
+
+def _control_set(arguments: argparse.Namespace) -> int:
+    from flows import control
+
+    print(control.settle(locations.results(), arguments.name, arguments.why, arguments.by or getpass.getuser()))
+    return ExitCode.OK
+
+
+def _control_show(_: argparse.Namespace) -> int:
+    from flows import control
+
+    print("\n".join(control.describe(locations.results())))
+    return ExitCode.OK
+
+
 def _up(arguments: argparse.Namespace) -> int:
     from flows.stack.local import up
     from flows.stack.pools import Pools
@@ -245,6 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     selfcheck.add_argument("--json", action="store_true", help="print the figures as JSON")
     selfcheck.set_defaults(handler=_selfcheck)
     _add_history(commands.add_parser("history", help="the trials of all runs, night after night"))
+    _add_control(commands.add_parser("control", help="what nights are measured against"))
     detector = commands.add_parser("detector", help="what finds changes from night to night")
     backtest = detector.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
         "backtest", help="how often it cries wolf and what it finds, on synthetic nights"
@@ -279,14 +303,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     worker.set_defaults(handler=_worker)
     commands.add_parser("status", help="show the local stack").set_defaults(handler=_status)
-    doctor = commands.add_parser("doctor", help="check the stack and this machine; name what is wrong and its mending")
-    doctor.set_defaults(handler=_doctor)
+    commands.add_parser(
+        "doctor", help="check the stack and this machine; name what is wrong and its mending"
+    ).set_defaults(handler=_doctor)
     commands.add_parser("down", help="stop the local stack").set_defaults(handler=_down)
     benchmark = commands.add_parser("benchmark", help="up, run a deployment, wait for its report")
     benchmark.add_argument("deployment", nargs="?", default="full", help="of the flow benchmark (default: %(default)s)")
     benchmark.add_argument("--param", action="append", default=[], metavar="NAME=JSON", help="as prefect has it")
     benchmark.set_defaults(handler=_benchmark)
     return parser
+
+
+def _add_control(control: argparse.ArgumentParser) -> None:
+    actions = control.add_subparsers(dest="action", required=True, metavar="ACTION")
+    build = actions.add_parser("build", help="build a control of this code at a revision")
+    build.add_argument("revision", nargs="?", default="HEAD", help="commit, tag or branch (default: %(default)s)")
+    build.add_argument("--requirements", type=Path, help="pinned, with hashes (default: the revision's own)")
+    build.set_defaults(handler=_control_build)
+    setting = actions.add_parser("set", help="measure nights against a control from now on")
+    setting.add_argument("name", help="of a control that is built here, or none")
+    setting.add_argument("--why", required=True, help="for who reads it in a year")
+    setting.add_argument("--by", help="who decides (default: the user)")
+    setting.set_defaults(handler=_control_set)
+    actions.add_parser("show", help="the current one and those built here").set_defaults(handler=_control_show)
 
 
 def _add_history(history: argparse.ArgumentParser) -> None:
