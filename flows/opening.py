@@ -20,6 +20,7 @@ from tasks.domain.sweep import STOPPING, Sweep
 from tasks.domain.trial import Trial
 from tasks.results.error import ResultsError
 from tasks.results.run import Run, check_run_name
+from tasks.results.software import inherited
 from tasks.results.storage import open_storage
 from tasks.results.store import RunFolder
 from tasks.training.request import PROTOCOL_VERSION
@@ -116,7 +117,9 @@ def check_interpreter(path: str) -> None:
     """Raise Refusal unless the Python at `path` has this product with a protocol that can be spoken."""
     code = "from tasks.training.request import PROTOCOL_VERSION as v; print(v)"
     try:
-        answer = subprocess.run([path, "-c", code], capture_output=True, text=True, cwd="/", timeout=60, check=False)
+        answer = subprocess.run(
+            [path, "-c", code], capture_output=True, text=True, env=inherited(path), cwd="/", timeout=60, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Refusal(f"versus={path} cannot be run ({error}); name the Python of a virtual environment") from error
     found = answer.stdout.strip()

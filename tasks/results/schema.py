@@ -116,7 +116,7 @@ TRIALS = (
     Column("keras_version", STRING, "Keras that trained; null if it never imported", None, True),
     Column("numpy_version", STRING, "NumPy that trained; null if it never imported", None, True),
     Column("stratbench_version", STRING, "Version of this product"),
-    Column("commit", STRING, "Commit of this checkout; null outside one", None, True),
+    Column("commit", STRING, "Commit of the code that trained; null if not known", None, True),
     Column("is_commit_clean", BOOLEAN, "No uncommitted change; null outside a checkout", None, True),
 )
 
