@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -221,10 +222,16 @@ def locate(pairs: Floats) -> Floats:
 
     `pairs` has shape (cells, K), NaN where one is missing.
     """
-    left, right = np.triu_indices(pairs.shape[1])
+    left, right = _walsh(pairs.shape[1])
     found, known = np.full(len(pairs), np.nan), pairs[rows := _counts(pairs) > 0]
     found[rows] = _medians((known[:, left] + known[:, right]) / 2)
     return found
+
+
+@cache
+def _walsh(count: int) -> tuple[Ints, Ints]:
+    """Of all pairs of so many values, also of a value with itself, the places."""
+    return np.triu_indices(count)
 
 
 def _counts(values: Floats) -> Ints:

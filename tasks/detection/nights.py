@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from tasks.detection.detector import BASELINE_NIGHTS, MIN_PAIRS, CellState, Detector, Floats, locate, variances
 from tasks.detection.series import ENVIRONMENT, Observations, observe
@@ -245,7 +245,7 @@ def _verdict(seen: Observations, key: int, timeline: _Timeline, nights: Sequence
     num_pairs = int(np.isfinite(seen.first[-1, key]).sum())
     change, error = float(detector.change[key]), float(detector.error[key])
     is_known = last.band is not None
-    width = error * float(stats.t.ppf((1 + LEVEL) / 2, detector.freedom[key]))
+    width = error * float(special.stdtrit(detector.freedom[key], (1 + LEVEL) / 2))
     low, middle, high = (math.exp(change + sign * width) if is_known else None for sign in (-1, 0, 1))
     begin = max(timeline.cuts, default=0)
     has_changed = {last.state, last.standing} & {NightState.SUSPECT, NightState.REGRESSED, NightState.IMPROVED}
@@ -283,8 +283,9 @@ def _step(points: Sequence[_Point]) -> int | None:
     if len(known) < MIN_STEP_NIGHTS:
         return None
     values = np.array([value for _, value in known])
-    errors = [values[:n].var() * n + values[n:].var() * (len(values) - n) for n in range(1, len(values))]
-    return known[1 + int(np.argmin(errors))][0]
+    sums, counts = np.cumsum(values - values.mean())[:-1], np.arange(1, len(values))
+    explained = sums**2 * (1 / counts + 1 / (len(values) - counts))  # what is after it sums to the opposite
+    return known[1 + int(np.argmax(explained))][0]
 
 
 def _difference(environments: pd.DataFrame, before: int | None, after: int) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ def observe(nights: Sequence[Night]) -> Observations:
         first=first,
         second=second,
         is_asked=np.hstack([_asked(rows, nights, [cell for _, cell in named]), np.isfinite(control).any(axis=2)]),
-        statuses=rows.groupby(["night", "key"])["status"].agg(set).to_dict(),
+        statuses=_statuses(rows),
         shared=_shared(rows, len(named), machines),
         environments=here.groupby("night")[ENVIRONMENT].first().fillna("none"),
     )
@@ -86,6 +86,13 @@ def _rows(nights: Sequence[Night]) -> pd.DataFrame:
     is_valid = rows["status"] == Status.VALID
     rows["value"] = np.log((rows["training_seconds"] / rows["num_epochs"]).where(is_valid).astype(float))
     return rows
+
+
+def _statuses(rows: pd.DataFrame) -> Mapping[Hashable, set[str]]:
+    found: dict[Hashable, set[str]] = {}
+    for night, key, status in rows[["night", "key", "status"]].drop_duplicates().itertuples(index=False):
+        found.setdefault((night, key), set()).add(status)
+    return found
 
 
 def _cells(rows: pd.DataFrame) -> Iterator[tuple[str, Cell]]:

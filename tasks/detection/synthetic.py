@@ -51,7 +51,7 @@ def simulate_nights(
 ) -> Iterator[Night]:
     """`simulate_runs` in pairs."""
     for runs in simulate_runs(noise, num_cells, num_pairs, source, changes):
-        yield Night(_paired(runs.first), lambda cells, runs=runs: _paired(runs.measure_again(cells)))  # type: ignore[misc]
+        yield Night(paired(runs.first), lambda cells, runs=runs: paired(runs.measure_again(cells)))  # type: ignore[misc]
 
 
 def simulate_runs(
@@ -75,8 +75,11 @@ def _runs(noise: Noise, means: Floats, num_pairs: int, source: np.random.Generat
         found[0] += means[:, np.newaxis]
         return found
 
-    return Runs(measure(np.ones(len(means), dtype=bool), num_pairs), lambda cells: measure(cells, REMEASURED * num_pairs))
+    return Runs(
+        measure(np.ones(len(means), dtype=bool), num_pairs), lambda cells: measure(cells, REMEASURED * num_pairs)
+    )
 
 
-def _paired(runs: Floats) -> Floats:
+def paired(runs: Floats) -> Floats:
+    """Tonight's ln seconds minus the control's."""
     return np.asarray(runs[0] - runs[1], dtype=np.float64)

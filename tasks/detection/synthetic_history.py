@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tasks.detection.detector import REMEASURED, Bools, Detector, Floats, Ints
-from tasks.detection.synthetic import Noise, Runs, simulate_runs
+from tasks.detection.synthetic import Noise, Runs, paired, simulate_runs
 from tasks.domain.cell import Arm, Cell
 from tasks.domain.device import DeviceType
 from tasks.domain.outcome import Phase, TrialResult
@@ -128,7 +128,7 @@ def synthesize(
     values = np.exp(_measure(story, noise, num_pairs, np.random.default_rng(seed)))
     # nights, blocks, cells, arms: the order in which they are measured
     night, place = np.nonzero(np.isfinite(values).reshape(num_nights, -1))
-    table = repeat(_templates(cells, num_pairs), place, _columns(story, values))
+    table = repeat(_templates(cells, num_pairs), place.tolist(), _columns(story, values))
     ends = np.bincount(night, minlength=num_nights).cumsum().tolist()
     for number, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
         if not story.active(Kind.OUTAGE)[number]:
@@ -202,10 +202,10 @@ def _measure(story: _Story, noise: Noise, num_pairs: int, source: np.random.Gene
         def measure_again(cells: Bools, number: int = number, runs: Runs = runs) -> Floats:
             again = runs.measure_again(cells)
             found[number, num_pairs:] = again.transpose(2, 1, 0)
-            return again[0] - again[1]
+            return paired(again)
 
-        detector.judge(runs.first[0] - runs.first[1], measure_again)
-    return found + shared[..., np.newaxis]
+        detector.judge(paired(runs.first), measure_again)
+    return np.asarray(found + shared[..., np.newaxis])
 
 
 def _columns(story: _Story, values: Floats) -> Mapping[str, Any]:
