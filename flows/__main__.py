@@ -1,40 +1,25 @@
 """The command line, `stratbench`: thin argparse over the same stages as the flows."""
 
 import argparse
+import getpass
 import os
 import shlex
 import sys
 from datetime import datetime
-from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from flows import locations
 from flows.names import BENCHMARK_POOL, TRIAL_POOL
-from tasks.domain.device import DeviceType
+from flows.options import add_sweep, read_sweep
 from tasks.domain.exit_code import ExitCode, worst
-from tasks.domain.loop import Loop
-from tasks.domain.model import Model
-from tasks.domain.precision import Precision
-from tasks.domain.reduction import Reduction
 from tasks.domain.refusal import Refusal
-from tasks.domain.strategy import Strategy
-from tasks.domain.sweep import Sweep, parse_choice
 
 if TYPE_CHECKING:
     from tasks.results.history import Span
     from tasks.results.run import Run
     from tasks.results.store import Tables
-
-DEFAULTS = Sweep()
-
-
-class Switch(StrEnum):
-    """Off or on, as an option names it."""
-
-    OFF = "off"
-    ON = "on"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,7 +48,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from flows.stack import signals
 
     versus = getattr(arguments, "interpreter", None)
-    sweep = _sweep(arguments, None if versus is None else str(Path(versus).expanduser().absolute()))
+    sweep = read_sweep(arguments, None if versus is None else str(Path(versus).expanduser().absolute()))
     run_name = arguments.run_name
     if run_name is None:
         run_name = f"{arguments.command}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -186,6 +171,28 @@ def _backtest(arguments: argparse.Namespace) -> int:
     return ExitCode.OK
 
 
+def _control_build(arguments: argparse.Namespace) -> int:
+    from flows import control
+
+    for line in control.build(arguments.revision, arguments.requirements):
+        print(line, flush=True)
+    return ExitCode.OK
+
+
+def _control_set(arguments: argparse.Namespace) -> int:
+    from flows import control
+
+    print(control.settle(locations.results(), arguments.name, arguments.why, arguments.by or getpass.getuser()))
+    return ExitCode.OK
+
+
+def _control_show(_: argparse.Namespace) -> int:
+    from flows import control
+
+    print("\n".join(control.describe(locations.results())))
+    return ExitCode.OK
+
+
 def _up(arguments: argparse.Namespace) -> int:
     from flows.stack.local import up
     from flows.stack.pools import Pools
@@ -248,10 +255,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=metadata.version("stratbench"))
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_sweep(commands.add_parser("run", help="measure a sweep here, without a server, and report"))
+    run = commands.add_parser("run", help="measure a sweep here, without a server, and report")
     versus = commands.add_parser("versus", help="judge another environment: the same points in both, interleaved")
     versus.add_argument("interpreter", help="Python of the other environment, with stratbench installed")
-    _add_sweep(versus)
+    for command in (run, versus):
+        add_sweep(command)
+        command.set_defaults(handler=_run)
     selfcheck = commands.add_parser("selfcheck", help="how often the statistics err, on synthetic trainers")
     selfcheck.add_argument("--families", type=int, default=2000, help="of each kind of noise (default: %(default)s)")
     selfcheck.add_argument("--seed", type=int, default=1, help="default: %(default)s")
@@ -259,6 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     selfcheck.add_argument("--json", action="store_true", help="print the figures as JSON")
     selfcheck.set_defaults(handler=_selfcheck)
     _add_history(commands.add_parser("history", help="the trials of all runs, night after night"))
+    _add_control(commands.add_parser("control", help="what nights are measured against"))
     detector = commands.add_parser("detector", help="what finds changes from night to night")
     backtest = detector.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
         "backtest", help="how often it cries wolf and what it finds, on synthetic nights"
@@ -293,14 +303,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     worker.set_defaults(handler=_worker)
     commands.add_parser("status", help="show the local stack").set_defaults(handler=_status)
-    doctor = commands.add_parser("doctor", help="check the stack and this machine; name what is wrong and its mending")
-    doctor.set_defaults(handler=_doctor)
+    commands.add_parser(
+        "doctor", help="check the stack and this machine; name what is wrong and its mending"
+    ).set_defaults(handler=_doctor)
     commands.add_parser("down", help="stop the local stack").set_defaults(handler=_down)
     benchmark = commands.add_parser("benchmark", help="up, run a deployment, wait for its report")
     benchmark.add_argument("deployment", nargs="?", default="full", help="of the flow benchmark (default: %(default)s)")
     benchmark.add_argument("--param", action="append", default=[], metavar="NAME=JSON", help="as prefect has it")
     benchmark.set_defaults(handler=_benchmark)
     return parser
+
+
+def _add_control(control: argparse.ArgumentParser) -> None:
+    actions = control.add_subparsers(dest="action", required=True, metavar="ACTION")
+    build = actions.add_parser("build", help="build a control of this code at a revision")
+    build.add_argument("revision", nargs="?", default="HEAD", help="commit, tag or branch (default: %(default)s)")
+    build.add_argument("--requirements", type=Path, help="pinned, with hashes (default: the revision's own)")
+    build.set_defaults(handler=_control_build)
+    setting = actions.add_parser("set", help="measure nights against a control from now on")
+    setting.add_argument("name", help="of a control that is built here, or none")
+    setting.add_argument("--why", required=True, help="for who reads it in a year")
+    setting.add_argument("--by", help="who decides (default: the user)")
+    setting.set_defaults(handler=_control_set)
+    actions.add_parser("show", help="the current one and those built here").set_defaults(handler=_control_show)
 
 
 def _add_history(history: argparse.ArgumentParser) -> None:
@@ -321,74 +346,6 @@ def _add_history(history: argparse.ArgumentParser) -> None:
             "--where", action="append", default=[], metavar="COLUMN=VALUE", help="trials with that value"
         )
     actions.add_parser("verify", help="read everything, set damaged files aside").set_defaults(handler=_history_verify)
-
-
-def _add_sweep(run: argparse.ArgumentParser) -> None:
-    d = DEFAULTS
-    run.add_argument("--strategy", nargs="+", action="extend", help=f"of {', '.join(Strategy)} (default: all)")
-    run.add_argument("--batch-size", nargs="+", type=int, action="extend", help="global (default: 64 128 256)")
-    run.add_argument("--epochs", type=int, default=d.num_epochs, help="default: %(default)s")
-    run.add_argument("--blocks", type=int, default=None, help="exactly so many: both of the next two")
-    run.add_argument("--min-blocks", type=int, default=d.min_blocks, help="passes over the grid (default: %(default)s)")
-    run.add_argument("--max-blocks", type=int, default=d.max_blocks, help="most of them (default: %(default)s)")
-    run.add_argument("--half-width", type=float, default=d.half_width, help="wanted of the widest pair (default: .05)")
-    run.add_argument("--whole-blocks", type=int, default=d.num_whole_blocks, help="train all epochs; 0: all blocks do")
-    run.add_argument("--short-epochs", type=int, default=d.short_epochs, help="of the other blocks")
-    run.add_argument("--budget-minutes", type=float, default=None, help="begin no block that would end later")
-    run.add_argument("--replicas", type=int, default=d.num_replicas, help="devices of distributed strategies")
-    run.add_argument("--device", default=None, help=f"of {', '.join(DeviceType)} (default: what the machine has)")
-    run.add_argument("--cores-per-replica", type=int, default=d.cores_per_replica, help="width of a CPU slice")
-    run.add_argument("--dataset", default=d.dataset, help="mnist, fashion_mnist, an IDX folder or an .npz file")
-    run.add_argument("--max-train-examples", type=int, default=None, help="train on the first so many only")
-    run.add_argument("--model", default=d.model, help=f"of {', '.join(Model)}")
-    run.add_argument("--loop", nargs="+", action="extend", help=f"of {', '.join(Loop)} (default: fused)")
-    run.add_argument("--precision", nargs="+", action="extend", help=f"of {', '.join(Precision)} (default: float32)")
-    run.add_argument("--xla", nargs="+", action="extend", help="of off, on: compile by XLA (default: off)")
-    run.add_argument("--reduction", nargs="+", action="extend", help=f"of {', '.join(Reduction)} (default: auto)")
-    run.add_argument("--steps-per-call", nargs="+", type=int, action="extend", help="default: 32 if fused, else 1")
-    run.add_argument("--skip-unsupported", action="store_true", help="leave out what cannot work, do not refuse it")
-    run.add_argument("--tf32", action="store_true", help="TensorFloat-32 in float32 products (GPUs)")
-    run.add_argument("--learning-rate", type=float, default=d.learning_rate, help="default: %(default)s")
-    run.add_argument("--target-accuracy", type=float, default=d.target_accuracy, help="default: %(default)s")
-    run.add_argument("--seed", type=int, default=d.seed, help="default: %(default)s")
-    run.add_argument("--trial-timeout", type=float, default=d.trial_timeout_seconds, help="seconds a trial may take")
-    run.add_argument("--run-name", default=None, help="default: <command>-<date>-<time>")
-    run.add_argument("--output", type=Path, default=None, help="folder of the report, with the run's results inside")
-    run.add_argument("--resume", action="store_true", help="continue the run of that name or folder")
-    run.set_defaults(handler=_run)
-
-
-def _sweep(arguments: argparse.Namespace, versus: str | None = None) -> Sweep:
-    d, device = DEFAULTS, arguments.device
-    return Sweep(
-        strategies=tuple(parse_choice(Strategy, text, "strategy") for text in arguments.strategy or d.strategies),
-        global_batch_sizes=tuple(arguments.batch_size or d.global_batch_sizes),
-        num_epochs=arguments.epochs,
-        min_blocks=arguments.min_blocks if arguments.blocks is None else arguments.blocks,
-        max_blocks=arguments.max_blocks if arguments.blocks is None else arguments.blocks,
-        half_width=arguments.half_width,
-        num_whole_blocks=arguments.whole_blocks or None,
-        short_epochs=arguments.short_epochs,
-        budget_minutes=arguments.budget_minutes,
-        versus=versus,
-        num_replicas=arguments.replicas,
-        device=None if device is None else parse_choice(DeviceType, device, "device"),
-        cores_per_replica=arguments.cores_per_replica,
-        dataset=locations.dataset(arguments.dataset),
-        max_train_examples=arguments.max_train_examples,
-        model=parse_choice(Model, arguments.model, "model"),
-        loops=tuple(parse_choice(Loop, text, "loop") for text in arguments.loop or d.loops),
-        precisions=tuple(parse_choice(Precision, text, "precision") for text in arguments.precision or d.precisions),
-        xla=tuple(parse_choice(Switch, text, "xla") is Switch.ON for text in arguments.xla or (Switch.OFF,)),
-        reductions=tuple(parse_choice(Reduction, text, "reduction") for text in arguments.reduction or d.reductions),
-        steps_per_call=tuple(arguments.steps_per_call) if arguments.steps_per_call else None,
-        skip_unsupported=arguments.skip_unsupported,
-        is_tf32_enabled=arguments.tf32,
-        learning_rate=arguments.learning_rate,
-        target_accuracy=arguments.target_accuracy,
-        seed=arguments.seed,
-        trial_timeout_seconds=arguments.trial_timeout,
-    )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import re
 import shlex
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +20,9 @@ from flows import locations
 from flows.cancelling import cancel_children, report_what_is_there
 from flows.crews import muster
 from flows.fan_out import cancel_waiting, say_who_is_running
+from flows.judging import end_night, final_state
 from flows.names import LEASE, SWEEP_LIMIT
+from flows.night import plan_night
 from flows.opening import open_run
 from flows.spreading import measure
 from tasks.analysis.analysis import Analysis
@@ -48,12 +50,14 @@ Count = Annotated[int, Field(ge=1)]
 
 
 def name_run() -> str:
-    """The run's name, `<deployment>-<scheduled start>` unless given; a retried run keeps the one that it has."""
-    if given := flow_run.parameters.get("run_name"):
-        return str(given)
-    prefix = deployment.name or "benchmark"
-    if re.fullmatch(rf"{re.escape(prefix)}-\d{{8}}-\d{{6}}", str(flow_run.name)):
+    """The run's name, `<deployment>-<scheduled start>`, or of a night its date, unless given; a retry keeps it."""
+    if name := flow_run.parameters.get("run_name"):
+        return str(name)
+    prefix, given = deployment.name or "benchmark", flow_run.parameters
+    if re.fullmatch(rf"{re.escape(prefix)}-(\d{{8}}-\d{{6}}|\d{{4}}-\d{{2}}-\d{{2}})", str(flow_run.name)):
         return str(flow_run.name)
+    if given.get("is_nightly") or given.get("night"):
+        return f"{prefix}-{given.get('night') or flow_run.scheduled_start_time.date()}"
     return f"{prefix}-{flow_run.scheduled_start_time:%Y%m%d-%H%M%S}"
 
 
@@ -93,6 +97,8 @@ async def benchmark(
     target_accuracy: Annotated[float, Field(gt=0, lt=1)] = DEFAULTS.target_accuracy,
     seed: Annotated[int, Field(ge=0)] = DEFAULTS.seed,
     trial_timeout_seconds: Annotated[float, Field(gt=0)] = DEFAULTS.trial_timeout_seconds,
+    is_nightly: bool = False,
+    night: date | None = None,
     run_name: str | None = None,
 ) -> State:
     """Measure every strategy at every batch size and report.
@@ -126,6 +132,8 @@ async def benchmark(
         target_accuracy: test accuracy whose first reaching is the time to accuracy.
         seed: seed of block 1; also shuffles the trials.
         trial_timeout_seconds: deadline of one trial.
+        is_nightly: judge the run against the nights before; their noise says how many blocks there are.
+        night: the night that it stands for; empty: of a nightly run the day of its scheduled start, in UTC.
         run_name: names the results and the report; a run of that name and configuration is continued.
     """
     given = {**locals(), "dataset": locations.dataset(dataset)}  # the signature is Sweep's, and Prefect's form
@@ -134,7 +142,10 @@ async def benchmark(
         return Failed(name="NotMeasured", message=f"scheduled {late:.1f} hours ago; not measured, not caught up")
     try:
         sweep = Sweep(**{field.name: given[field.name] for field in dataclasses.fields(Sweep)})
-        name = run_name or str(flow_run.name)
+        name, day = run_name or str(flow_run.name), None
+        if is_nightly or night is not None:
+            day = night or _date_of(str(flow_run.name))
+            sweep = await asyncio.to_thread(plan_night, sweep, day, logger)
         await say_who_is_running(logger)
         async with concurrency(SWEEP_LIMIT, **LEASE):
             data = await asyncio.to_thread(examine, sweep.dataset, locations.data_cache())
@@ -147,17 +158,21 @@ async def benchmark(
                 data=data,
                 devices=crews[0].devices,
                 may_continue=True,
+                night=day,
             ) as opened:
                 await cancel_waiting(name, logger)
                 prepared = prepare_dataset(sweep.dataset, str(locations.data_cache()))
                 if not (root := open_storage(locations.results())).is_local:
                     await asyncio.to_thread(publish, prepared, root)
-                end = await measure(opened, crews, locations.reports() / name)
+                report = locations.reports() / name
+                end = await measure(opened, crews, report)
+                if day is not None:
+                    return final_state(await end_night(end.analysis.run, end.tables, report), report)
                 history = History(locations.results())
                 await asyncio.to_thread(history.append, end.analysis.run, end.tables)
     except Refusal as refusal:
         return Failed(name="Refused", message=str(refusal))
-    return _final_state(end.analysis, locations.reports() / name / REPORT)
+    return _final_state(end.analysis, report / REPORT)
 
 
 def _final_state(analysis: Analysis, report: Path) -> State:
@@ -168,6 +183,12 @@ def _final_state(analysis: Analysis, report: Path) -> State:
     if coverage.state is not RunState.COMPLETE:
         return Completed(name="Degraded", message=message)
     return Completed(message=message)
+
+
+def _date_of(name: str) -> date:
+    """The night in a run's name, which stays when the run is retried; or else of its scheduled start."""
+    found = re.search(r"\d{4}-\d{2}-\d{2}$", name)
+    return date.fromisoformat(found[0]) if found else flow_run.scheduled_start_time.date()
 
 
 def _hours_late() -> float | None:

@@ -4,16 +4,18 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
+from flows.night import FIRST_LOOK_SHARE, second_look
 from flows.opening import OpenRun
 from tasks.analysis.analysis import Analysis, analyze
+from tasks.domain.cell import Arm
 from tasks.domain.outcome import Status
 from tasks.domain.refusal import Refusal
-from tasks.domain.trial import Trial
+from tasks.domain.trial import Role, Trial
 from tasks.planning.planner import Recorded, forecast, next_trials
 from tasks.planning.stopping import Finished
 from tasks.reporting.numerals import level, plural, share
 from tasks.results.environment import Environment, describe_environment
-from tasks.results.run import End
+from tasks.results.run import End, Run
 from tasks.results.store import Tables
 
 
@@ -49,12 +51,13 @@ def review(
     """
     machine = machine or describe_environment()
     found, tables = opened.folder.describe(), opened.folder.read()
+    left = None if opened.deadline is None else opened.deadline - time.monotonic()
     run = replace(found, end=None)  # what more is asked for may be more than what it had ended with
     analysis = analyze(run, tables)
     recorded = Recorded(
         keys={*opened.finished_keys(), *taken},
         half_width=analysis.half_width,
-        seconds_left=None if opened.deadline is None else opened.deadline - time.monotonic(),
+        seconds_left=left if left is None or run.night is None else left - _kept_for_second_look(run),
         examples_per_second=analysis.rates,
         overhead_seconds=analysis.overhead_seconds,
     )
@@ -62,6 +65,9 @@ def review(
     while not isinstance(step, Finished) and _is_left_to(elsewhere, tables, step[0].block, machine):
         recorded = replace(recorded, keys={*recorded.keys, *(trial.key for trial in step)})
         step = next_trials(run.sweep, opened.device, opened.data, recorded)
+    if isinstance(step, Finished) and run.night is not None and not taken:
+        again = second_look(run, tables, analysis.coverage.num_begun, left)
+        step = next_trials(run.sweep, opened.device, opened.data, replace(recorded, again=again))
     if isinstance(step, Finished):
         if not taken:
             run = replace(run, end=End(reason=step.reason, num_blocks=analysis.coverage.num_begun))
@@ -69,7 +75,16 @@ def review(
         return Review(analyze(run, tables), tables, (), f"finished: {step.reason}. {_bought(analysis)}")
     if found.end:
         opened.folder.update(run)
-    return Review(analysis, tables, step, f"block {step[0].block}: {len(step)} trials. {_expected(opened, recorded)}")
+    block = f"block {step[0].block}: {len(step)} trials"
+    if step[-1].role is Role.AGAIN:
+        cells = dict.fromkeys(replace(trial.cell, arm=Arm.HERE).label for trial in step[1:])
+        return Review(analysis, tables, step, f"{block}, to measure again what is far out: {'; '.join(cells)}")
+    return Review(analysis, tables, step, f"{block}. {_expected(opened, recorded)}")
+
+
+def _kept_for_second_look(run: Run) -> float:
+    """Seconds of a night's time budget that its first look leaves."""
+    return (1 - FIRST_LOOK_SHARE) * 60 * (run.sweep.budget_minutes or 0.0)
 
 
 def _is_left_to(elsewhere: Collection[str], tables: Tables, block: int, machine: Environment) -> bool:

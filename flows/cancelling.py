@@ -28,15 +28,16 @@ async def cancel_children(flow: Flow[..., object], flow_run: FlowRun, state: Sta
 
 
 async def report_what_is_there(flow: Flow[..., object], flow_run: FlowRun, state: State) -> None:
-    """Write the report of the trials that are recorded; it says that it is partial.
+    """Write the report of the trials that are recorded; it says that it is partial. A night is judged by them.
 
     In a process of its own: after a crash, the one at hand is the worker, which would keep what a report imports.
     """
-    del flow, state
+    del flow
     async with get_client() as client:
         name = (await client.read_flow_run(flow_run.id)).name  # the one at hand was read before it had its name
-    command = (sys.executable, "-m", "flows", "report", str(locations.run(name)))
-    await (await asyncio.create_subprocess_exec(*command, cwd=locations.root())).wait()
+    how = "crashed" if state.type is StateType.CRASHED else "stopped"
+    for command in (("flows", "report", str(locations.run(name))), ("flows.judging", name, how)):
+        await (await asyncio.create_subprocess_exec(sys.executable, "-m", *command, cwd=locations.root())).wait()
 
 
 async def _unfinished_children(client: PrefectClient, flow_run: FlowRun) -> list[FlowRun]:

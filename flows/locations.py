@@ -41,6 +41,11 @@ def data_cache() -> Path:
     return state() / "data"
 
 
+def controls() -> Path:
+    """Controls of nightly runs, one folder a name."""
+    return state() / "controls"
+
+
 def dataset(source: str) -> str:
     """A dataset's name as it is, its path made absolute: a worker's current folder is not its user's."""
     return str(root() / Path(source).expanduser()) if "/" in source or source.endswith(".npz") else source

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from flows import locations
@@ -20,6 +20,7 @@ from tasks.domain.sweep import STOPPING, Sweep
 from tasks.domain.trial import Trial
 from tasks.results.error import ResultsError
 from tasks.results.run import Run, check_run_name
+from tasks.results.software import inherited
 from tasks.results.storage import open_storage
 from tasks.results.store import RunFolder
 from tasks.training.request import PROTOCOL_VERSION
@@ -55,6 +56,7 @@ def open_run(
     data: PreparedDataset,
     devices: Devices,
     may_continue: bool,
+    night: date | None = None,
 ) -> Iterator[OpenRun]:
     """Check the sweep against the devices and the data, and begin or continue the run at `location`.
 
@@ -79,6 +81,7 @@ def open_run(
         num_train_examples=sweep.examples_of(data),
         num_test_examples=data.num_test_examples,
         num_classes=data.num_classes,
+        night=night,
     )
     deadline = None if sweep.budget_minutes is None else time.monotonic() + 60 * sweep.budget_minutes
     with folder.locked():
@@ -114,7 +117,9 @@ def check_interpreter(path: str) -> None:
     """Raise Refusal unless the Python at `path` has this product with a protocol that can be spoken."""
     code = "from tasks.training.request import PROTOCOL_VERSION as v; print(v)"
     try:
-        answer = subprocess.run([path, "-c", code], capture_output=True, text=True, cwd="/", timeout=60, check=False)
+        answer = subprocess.run(
+            [path, "-c", code], capture_output=True, text=True, env=inherited(path), cwd="/", timeout=60, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Refusal(f"versus={path} cannot be run ({error}); name the Python of a virtual environment") from error
     found = answer.stdout.strip()
@@ -131,6 +136,7 @@ def _continued(folder: RunFolder, wanted: Run) -> Run:
     """The description on disk with the wanted end; raises ResultsError where it is another sweep or other data."""
     found = folder.describe()
     pairs = [(name, getattr(found, name), getattr(wanted, name)) for name in ("device", "dataset_digest")]
+    pairs.append(("night", str(found.night), str(wanted.night)))
     pairs += [
         (field.name, getattr(found.sweep, field.name), getattr(wanted.sweep, field.name))
         for field in dataclasses.fields(Sweep)

@@ -31,7 +31,9 @@ OF_WHOLE = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frames:
-    """All trials but the discarded ones, and the valid ones with their epochs and steps: nothing else enters a number.
+    """All trials, and the valid ones with their epochs and steps: nothing else enters a number.
+
+    The discarded ones are left out, and those of a night's second look.
 
     Two trials are compared over the epochs that both trained, so that a short one may stand beside a whole one.
     """
@@ -70,7 +72,7 @@ def build_frames(tables: Tables, sweep: Sweep) -> Frames:
     measured = (
         trials[trials["status"] == Status.VALID].groupby(["role", "cell"], sort=False)["examples_per_second"].median()
     )
-    trials = trials[trials["role"] != Role.DISCARDED]
+    trials = trials[~trials["role"].isin((Role.DISCARDED, Role.AGAIN))]
     trials = trials.sort_values(["block", "started_at", "trial_key"], kind="stable")
     equivalence = check_equivalence(trials, tables.gradients.to_pandas(), sweep)
     trials = equivalence.applied_to(trials)

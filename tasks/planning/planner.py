@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tasks.analysis.statistics import expected_half_width
-from tasks.domain.cell import Cell
+from tasks.domain.cell import Arm, Cell
 from tasks.domain.dataset import PreparedDataset
 from tasks.domain.device import DeviceType
 from tasks.domain.loop import Loop
@@ -25,6 +25,18 @@ OVERHEAD_SECONDS = 8.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Again:
+    """The second look of a night: what is measured again once the first one is complete."""
+
+    cells: tuple[Cell, ...]
+    """Of any arm; every arm trains them."""
+    num_blocks: int
+    """Further blocks of those cells alone."""
+    seconds_left: float | None = None
+    """Of the time budget; null without one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Recorded:
     """What a run has so far."""
 
@@ -38,6 +50,8 @@ class Recorded:
     """Medians of the valid trials; what is missing is expected to train as the slowest of them."""
     overhead_seconds: float | None = None
     """Of a trial beside its training; null while it is not known."""
+    again: Again | None = None
+    """Null where nothing is measured again."""
 
 
 def next_trials(
@@ -63,9 +77,24 @@ def next_trials(
         return (first,)
     step = next_block(sweep, num_blocks=num_blocks, num_whole=num_whole, half_width=recorded.half_width, clock=clock)
     if isinstance(step, Finished):
-        return step
+        return _next_again(sweep, device, data, recorded, num_blocks) or step
     plan = plan_block(sweep, device, data, num_blocks + 1, step)
     return _missing(plan, recorded)
+
+
+def _next_again(
+    sweep: Sweep, device: DeviceType, data: PreparedDataset, recorded: Recorded, num_blocks: int
+) -> tuple[Trial, ...]:
+    """What is missing of the second look, which comes after so many blocks; nothing where no time is left for more."""
+    if (again := recorded.again) is None or not again.cells:
+        return ()
+    for block in range(num_blocks + 1, num_blocks + again.num_blocks + 1):
+        plan = plan_again(sweep, device, data, block, again.cells)
+        if missing := _missing(plan, recorded):
+            is_begun = any(trial.key in recorded.keys for trial in plan[1:])
+            is_late = again.seconds_left is not None and _seconds_of(plan, recorded) > again.seconds_left
+            return () if is_late and not is_begun else missing
+    return ()
 
 
 def _is_begun(plan: Sequence[Trial], other: Sequence[Trial], recorded: Recorded) -> bool:
@@ -122,27 +151,45 @@ def plan_block(
         _trial(sweep, device, data, cell, block, role, sweep.epochs_of(role, is_whole))
         for role, cell in sweep.members(device)
     ]
+    return _shuffled(sweep, device, data, block, trials)
+
+
+def plan_again(
+    sweep: Sweep, device: DeviceType, data: PreparedDataset, block: int, cells: Collection[Cell]
+) -> tuple[Trial, ...]:
+    """A discarded trial, then each of those cells once in every arm, shuffled as a block is."""
+    wanted = {replace(cell, arm=Arm.HERE) for cell in cells}
+    trials = [
+        _trial(sweep, device, data, cell, block, Role.AGAIN, sweep.epochs_of(Role.AGAIN, is_whole=False))
+        for cell in sweep.cells
+        if replace(cell, arm=Arm.HERE) in wanted
+    ]
+    return _shuffled(sweep, device, data, block, trials)
+
+
+def _shuffled(
+    sweep: Sweep, device: DeviceType, data: PreparedDataset, block: int, trials: list[Trial]
+) -> tuple[Trial, ...]:
     random.Random(f"{sweep.seed}:{block}").shuffle(trials)
     return (_trial(sweep, device, data, sweep.cells[0], block, Role.DISCARDED, 1), *trials)
 
 
-def _expected_seconds(
-    sweep: Sweep, device: DeviceType, data: PreparedDataset, recorded: Recorded, is_whole: bool
-) -> float:
+def _seconds_of(plan: Sequence[Trial], recorded: Recorded) -> float:
     """What a block will take, by the throughput that was recorded; only the overhead where there is none."""
-    slowest = min(recorded.examples_per_second.values(), default=float("inf"))
+    rates = recorded.examples_per_second
+    slowest = min(rates.values(), default=float("inf"))
     overhead = OVERHEAD_SECONDS if recorded.overhead_seconds is None else recorded.overhead_seconds
     return sum(
         overhead
         + trial.num_epochs
         * trial.num_train_examples
-        / recorded.examples_per_second.get((trial.role, trial.cell), slowest)
-        for trial in plan_block(sweep, device, data, 1, is_whole)
+        / rates.get((Role.MEASURED if trial.role is Role.AGAIN else trial.role, trial.cell), slowest)
+        for trial in plan
     )
 
 
 def _clock(sweep: Sweep, device: DeviceType, data: PreparedDataset, recorded: Recorded) -> Clock:
-    whole, short = (_expected_seconds(sweep, device, data, recorded, is_whole) for is_whole in (True, False))
+    whole, short = (_seconds_of(plan_block(sweep, device, data, 1, is_whole), recorded) for is_whole in (True, False))
     return Clock(left=recorded.seconds_left or 0.0, whole_block=whole, short_block=short)
 
 

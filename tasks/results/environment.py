@@ -5,7 +5,6 @@ import os
 import platform
 import subprocess
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ import pynvml
 
 from tasks.domain.device import Devices
 from tasks.domain.precision import ALWAYS, Precision
+from tasks.results.software import describe_software
 
 CPUINFO = Path("/proc/cpuinfo")
 TOPOLOGY = Path("/sys/devices/system/cpu")
@@ -69,14 +69,14 @@ def describe_environment() -> Environment:
         "gpu_model": ", ".join(gpus.names) or None,
         "gpu_driver": gpus.driver,
     }
-    commit, is_clean = _commit()
+    software = describe_software()
     return Environment(
         **hardware,
         machine_fingerprint=hashlib.sha256(repr(sorted(hardware.items())).encode()).hexdigest()[:16],
         operating_system=f"{platform.system()} {platform.release()}",
-        stratbench_version=metadata.version("stratbench"),
-        commit=commit,
-        is_commit_clean=is_clean,
+        stratbench_version=software.stratbench_version,
+        commit=software.commit,
+        is_commit_clean=software.is_commit_clean,
     )
 
 
@@ -151,17 +151,3 @@ def _cpu_model() -> str:
             ["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
         ).stdout.strip()
     return platform.processor() or platform.machine()
-
-
-def _commit() -> tuple[str | None, bool | None]:
-    """Commit of the checkout that holds this file, and whether nothing in it is uncommitted; None outside one."""
-    folder = Path(__file__).resolve().parents[2]
-    if not (folder / ".git").exists():
-        return None, None
-    answers = [
-        subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
-        for words in (("rev-parse", "HEAD"), ("status", "--porcelain"))
-    ]
-    if any(answer.returncode for answer in answers):
-        return None, None
-    return answers[0].stdout.strip(), not answers[1].stdout.strip()

@@ -21,6 +21,7 @@ import pyarrow.csv
 from tasks.domain.cell import Arm
 from tasks.domain.outcome import Status
 from tasks.domain.refusal import first_line
+from tasks.domain.trial import Role
 from tasks.results import schema
 from tasks.results.error import ResultsError
 from tasks.results.run import SYNTHETIC, Run
@@ -108,7 +109,7 @@ class History:
         """
         if run.night is None:
             return self._put(run.created_at.astimezone(UTC).date(), run.run_name, tables.trials)
-        return self.append_night(night_of(run, tables, Ending.CRASHED if has_crashed else None))
+        return self.append_night(night_of(run, tables, has_crashed=has_crashed))
 
     def append_night(self, night: Night) -> bool:
         """The same for a nightly run, whose facts go into the file's metadata."""
@@ -204,17 +205,18 @@ class History:
                 yield entry, error
 
 
-def night_of(run: Run, tables: Tables, ending: Ending | None = None) -> Night:
-    """The night that a run measures; raises ValueError where it is none."""
+def night_of(run: Run, tables: Tables, *, has_crashed: bool = False, is_first_look: bool = False) -> Night:
+    """The night that a run measures, or of it the first look alone; raises ValueError where the run is none."""
     if run.night is None:
         raise ValueError(f"{run.run_name} is no nightly run")
+    trials = tables.trials
     return Night(
         day=run.night,
         run_name=run.run_name,
-        ending=ending or (Ending.ENDED if run.end else Ending.STOPPED),
+        ending=Ending.CRASHED if has_crashed else Ending.ENDED if run.end else Ending.STOPPED,
         cells=tuple(cell.label for cell in run.sweep.cells if cell.arm is Arm.HERE),
         has_control=run.sweep.versus is not None,
-        trials=tables.trials,
+        trials=trials.filter(pc.field("role") != Role.AGAIN) if is_first_look else trials,
     )
 
 

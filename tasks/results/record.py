@@ -8,6 +8,7 @@ from tasks.domain.cell import Arm
 from tasks.domain.outcome import Phase, Status, TrialFailure, TrialResult
 from tasks.domain.trial import Trial
 from tasks.results.environment import Environment
+from tasks.results.software import Software
 
 Record = dict[str, object]
 """Values by column name, as `schema.record_schema` declares them."""
@@ -22,6 +23,7 @@ def build_record(
     run_name: str,
     environment: Environment,
     python_version: str,
+    software: Software | None = None,
     started_at: datetime,
     queue_seconds: float | None,
     hostnames: Sequence[str] | None = None,
@@ -33,6 +35,7 @@ def build_record(
     """The record of a trial that ended, valid or not, or did not end.
 
     `hostnames` are the machines of its ranks (None: that of `environment`), `usage` columns of what was sampled.
+    `software` is that of the other environment, where the trial is one of its; None: it was not asked.
     """
     record: Record = {
         **_configuration(outcome.trial),
@@ -48,9 +51,13 @@ def build_record(
         "first_taint": first_taint,
         **(usage or {}),
     }
+    if outcome.trial.arm is Arm.OTHER:
+        record |= dataclasses.asdict(software or Software())
     if isinstance(outcome, TrialFailure):
         failure = {"reason": outcome.reason, "message": outcome.message, "failed_phase": outcome.phase}
         return record | {"status": Status.FAILED, **failure, "epochs": [], "steps": [], "gradients": []}
+    if outcome.trial.arm is Arm.OTHER and (told := outcome.versions.get("stratbench")):
+        record["stratbench_version"] = told
     return record | _measurements(outcome)
 
 
@@ -71,13 +78,6 @@ def _configuration(trial: Trial) -> Record:
         "per_replica_batch_size": trial.per_replica_batch_size,
     }
     return dataclasses.asdict(trial) | derived
-
-
-def _software(result: TrialResult) -> Record:
-    """Of this product, where the trial ran in another environment: its version, and no commit that would be known."""
-    if result.trial.arm is Arm.HERE:
-        return {}
-    return {"stratbench_version": result.versions["stratbench"], "commit": None, "is_commit_clean": None}
 
 
 def _measurements(result: TrialResult) -> Record:
@@ -104,7 +104,6 @@ def _measurements(result: TrialResult) -> Record:
         "slowdown": result.slowdown,
         **phases,
         "unexplained_seconds": result.wall_seconds - sum(result.phase_seconds.values()),
-        **_software(result),
         "python_version": result.versions["python"],
         "tensorflow_version": result.versions["tensorflow"],
         "keras_version": result.versions["keras"],

@@ -28,7 +28,9 @@ TRIALS = (
     Column("trial_key", STRING, "Content of the trial's configuration, 16 hexadecimal digits"),
     Column("run_name", STRING, "Run that the trial belongs to"),
     Column("block", INTEGER, "Pass over the grid, from 1"),
-    Column("role", STRING, "`measured`, `baseline`, `reference` or `discarded`"),
+    Column(
+        "role", STRING, "`measured`, `baseline`, `reference`, `discarded`, or `again` for the second look of a night"
+    ),
     Column("arm", STRING, "`here`, or `other` for the interpreter of `stratbench versus`"),
     Column("strategy", STRING, "Distribution strategy, under TensorFlow's name"),
     Column("global_batch_size", INTEGER, "Examples per optimizer step over all replicas", "examples"),
@@ -114,7 +116,7 @@ TRIALS = (
     Column("keras_version", STRING, "Keras that trained; null if it never imported", None, True),
     Column("numpy_version", STRING, "NumPy that trained; null if it never imported", None, True),
     Column("stratbench_version", STRING, "Version of this product"),
-    Column("commit", STRING, "Commit of this checkout; null outside one", None, True),
+    Column("commit", STRING, "Commit of the code that trained; null if not known", None, True),
     Column("is_commit_clean", BOOLEAN, "No uncommitted change; null outside a checkout", None, True),
 )
 

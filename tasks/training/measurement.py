@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from tasks.domain.cell import Arm
 from tasks.domain.dataset import PreparedDataset
 from tasks.domain.outcome import FailureReason, TrialFailure, TrialResult
 from tasks.domain.trial import Role, Trial
 from tasks.results.environment import Environment, describe_environment, find_devices
 from tasks.results.record import Record, build_record
+from tasks.results.software import ask_software
 from tasks.results.store import RunFolder
 from tasks.training.cluster import LOOPBACK, free_addresses
 from tasks.training.contamination import Taint, find_taint
@@ -63,6 +65,7 @@ def measure_trial(
         run_name=run_name,
         environment=describe_environment(),
         python_version=platform.python_version(),
+        software=ask_software(interpreter) if trial.arm is Arm.OTHER else None,
         started_at=started_at,
         queue_seconds=_queue_seconds(submitted_at, started_at),
         hostnames=[part.hostname for part in last.parts],

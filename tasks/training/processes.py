@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tasks.results.software import inherited
 from tasks.training.cluster import WorkerPlace
 
 WORKER = "tasks.training.worker"
@@ -59,7 +60,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def _start(interpreter: str, module: str, argument: str, environment: dict[str, str]) -> subprocess.Popen[str]:
     # A cluster of the user's must not become this trial's: only the launcher says who trains with whom.
-    inherited = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
+    mine = {name: value for name, value in inherited(interpreter).items() if name != "TF_CONFIG"}
     return subprocess.Popen(
         [interpreter, "-m", module, argument],
         stdin=subprocess.PIPE if argument == STANDBY else subprocess.DEVNULL,
@@ -68,7 +69,7 @@ def _start(interpreter: str, module: str, argument: str, environment: dict[str, 
         text=True,
         errors="replace",
         cwd=Path(argument).parent if argument != STANDBY else None,
-        env=DEFAULT_ENVIRONMENT | inherited | environment,
+        env=DEFAULT_ENVIRONMENT | mine | environment,
         start_new_session=True,
     )
 

@@ -18,6 +18,8 @@ from tests.reporting.reports import pair
 def test_the_form_offers_every_field_of_the_sweep_with_its_default() -> None:
     parameters = dict(inspect.signature(benchmark.fn).parameters)
     assert parameters.pop("run_name").default is None
+    assert parameters.pop("night").default is None
+    assert parameters.pop("is_nightly").default is False
     sweep = Sweep()
     assert {name: p.default for name, p in parameters.items()} == {
         field.name: getattr(sweep, field.name) for field in dataclasses.fields(Sweep)

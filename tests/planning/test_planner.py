@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from tasks.domain.cell import Arm
 from tasks.domain.device import DeviceType
 from tasks.domain.loop import Loop
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role, Trial
-from tasks.planning.planner import Recorded, forecast, next_trials, plan_block
+from tasks.planning.planner import Again, Recorded, forecast, next_trials, plan_block
 from tasks.planning.stopping import Finished
 from tests.domain.test_sweep import DATA
 
@@ -235,3 +236,34 @@ def test_cpu_settings_never_reach_a_gpu() -> None:
         assert trial.micro_batch_size == 64
     for trial in block(Sweep(loops=(Loop.STEP,)), 1):
         assert (trial.micro_batch_size, trial.steps_per_call) == (None, 1)
+
+
+def test_second_look_measures_the_named_cells_in_both_arms_after_the_last_block() -> None:
+    sweep = grid(2, global_batch_sizes=(64, 128), versus="/other/python")
+    far = sweep.cells[:1]
+    done = drive(sweep, again=Again(cells=far, num_blocks=3))
+    first, second = done[: 2 * 13], done[2 * 13 :]
+    assert Counter(trial.role for trial in first) == {"measured": 24, "discarded": 2}
+    assert Counter((trial.block, trial.role) for trial in second) == {
+        (block, role): number for block in (3, 4, 5) for role, number in (("discarded", 1), ("again", 2))
+    }
+    assert {(trial.cell.strategy, trial.global_batch_size) for trial in second if trial.role is Role.AGAIN} == {
+        (far[0].strategy, 64)
+    }
+    assert {trial.cell.arm for trial in second if trial.role is Role.AGAIN} == set(Arm)
+    assert len({trial.key for trial in done}) == len(done)
+
+
+def test_second_look_that_was_begun_is_completed_and_no_other_begun_without_time() -> None:
+    sweep = grid(1, strategies=(ONE,), global_batch_sizes=(64,))
+    done = drive(sweep)
+    late = Again(cells=sweep.cells, num_blocks=2, seconds_left=10.0)
+    assert isinstance(ask(sweep, done, again=late), Finished)
+    begun = list(asked(sweep, done, again=replace(late, seconds_left=1000.0)))
+    assert asked(sweep, [*done, begun[0]], again=replace(late, seconds_left=1000.0)) == tuple(begun[1:])
+    assert isinstance(ask(sweep, [*done, *begun], again=late, examples_per_second=RATES), Finished)
+
+
+def test_nothing_far_out_is_no_second_look() -> None:
+    sweep = grid(1)
+    assert len(drive(sweep, again=Again(cells=(), num_blocks=2))) == len(drive(sweep))

@@ -24,6 +24,7 @@ from tasks.results.environment import describe_environment
 from tasks.results.error import ResultsError
 from tasks.results.record import Record, build_record
 from tasks.results.run import End, Run, check_run_name
+from tasks.results.software import Software
 from tasks.results.storage import LocalStorage, open_storage
 from tasks.results.store import RunFolder, read_tables, write_tables
 from tasks.training.sampling import HostUsage
@@ -162,12 +163,22 @@ def test_honest_trial_has_one_attempt_and_no_slowdown(folder: RunFolder) -> None
     assert (row["arm"], row["role"]) == ("here", "measured")
 
 
-def test_commit_of_another_environment_is_not_known() -> None:
+def test_software_of_another_environment_is_its_own_or_not_known() -> None:
     versions = {"stratbench": "0.0.9", "python": "3.12.1", "tensorflow": "2.20.0", "keras": "3.10.0", "numpy": "2.1.0"}
     other = dataclasses.replace(result_of(make_trial(arm=Arm.OTHER)), versions=versions)
     record = record_of(other)
     assert (record["stratbench_version"], record["commit"], record["is_commit_clean"]) == ("0.0.9", None, None)
     assert (record["python_version"], record["tensorflow_version"]) == ("3.12.1", "2.20.0")
+    software = Software(stratbench_version="0.0.8", commit="c" * 40, is_commit_clean=True, python_version="3.12.1")
+    asked = record_of(other, software=software)
+    assert (asked["stratbench_version"], asked["commit"], asked["is_commit_clean"]) == ("0.0.9", "c" * 40, True)
+    silent = {name: version for name, version in versions.items() if name != "stratbench"}
+    assert record_of(dataclasses.replace(other, versions=silent))["stratbench_version"] == "unknown"
+    failed = failure_of(make_trial(arm=Arm.OTHER))
+    told = record_of(failed, software=software)
+    assert {name: told[name] for name in dataclasses.asdict(software)} == dataclasses.asdict(software)
+    lost = record_of(failed)
+    assert (lost["stratbench_version"], lost["commit"], lost["python_version"]) == ("unknown", None, "unknown")
     own = record_of(dataclasses.replace(result_of(make_trial()), versions=versions))
     assert own["stratbench_version"] == describe_environment().stratbench_version
 

@@ -1,0 +1,74 @@
+"""The night: how a nightly run is planned by the nights before it, and judged against them."""
+
+import logging
+from dataclasses import replace
+from datetime import date
+
+from flows import locations
+from tasks.analysis.statistics import EXPECTED_NOISE
+from tasks.detection.backtest import Characteristic
+from tasks.detection.backtest import measure as backtest
+from tasks.detection.detector import REMEASURED, pairs_needed
+from tasks.detection.nights import Tonight, judge_nights
+from tasks.detection.series import COLUMNS
+from tasks.detection.synthetic import Noise
+from tasks.domain.cell import Cell
+from tasks.domain.sweep import Sweep
+from tasks.planning.planner import Again
+from tasks.results.events import Events
+from tasks.results.history import History, Night, night_of
+from tasks.results.run import End, Run
+from tasks.results.store import Tables
+
+NIGHT_EFFECT = 0.01
+"""Taken for what a night does to one arm alone, in ln seconds: too few nights tell it."""
+FIRST_LOOK_SHARE = 0.75
+"""Of a night's time budget; the rest is kept for what is far out."""
+NUM_SIMULATED = 20
+"""Installations behind the operating characteristic that a report quotes."""
+
+
+def plan_night(sweep: Sweep, night: date, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> Sweep:
+    """The sweep with as many blocks as the noise of the nights before asks for, within `min_blocks` and `max_blocks`.
+
+    It is measured against the current control, unless it names an environment of its own. Raises Refusal where that is
+    not built here.
+    """
+    before = judge_nights(_nights(night))
+    measured = None if before is None else before.noise
+    noise = measured or EXPECTED_NOISE
+    num_pairs = min(max(pairs_needed(noise), sweep.min_blocks), sweep.max_blocks)
+    power = characteristic(noise, num_pairs).power.items()
+    chances = ", ".join(f"{float(change):.0%} slower with {by_nights['2']:.2f}" for change, by_nights in power)
+    logger.info(
+        f"the night of {night}: {num_pairs} pairs of each cell, for runs that differ by {noise:.1%} "
+        f"({'measured in the nights before' if measured else 'assumed, for no night tells it yet'}); within two nights "
+        f"they find {chances} (simulated)"
+    )
+    return replace(sweep, min_blocks=num_pairs, max_blocks=num_pairs)
+
+
+def characteristic(noise: float, num_pairs: int) -> Characteristic:
+    """What the detector does with so many pairs at that noise, simulated."""
+    return backtest(Noise(run=noise, night=NIGHT_EFFECT), num_pairs, NUM_SIMULATED, seed=1)
+
+
+def second_look(run: Run, tables: Tables, num_blocks: int, seconds_left: float | None) -> Again:
+    """What is far out after the first look of so many blocks."""
+    ended = replace(run, end=End(reason="the first look is complete", num_blocks=num_blocks))
+    verdicts = judge(night_of(ended, tables, is_first_look=True)).verdicts
+    cells: list[Cell] = [verdict.cell for verdict in verdicts if verdict.cell is not None and verdict.is_undecided]
+    return Again(cells=tuple(cells), num_blocks=REMEASURED * num_blocks, seconds_left=seconds_left)
+
+
+def judge(tonight: Night) -> Tonight:
+    """That night against those before it."""
+    before = [night for night in _nights(tonight.day) if night.run_name != tonight.run_name]
+    nights = [*before, replace(tonight, trials=tonight.trials.select(COLUMNS))]
+    found = judge_nights(nights, Events(locations.results()).read())
+    assert found is not None
+    return found
+
+
+def _nights(until: date) -> tuple[Night, ...]:
+    return History(locations.results()).nights(COLUMNS, until=until)

@@ -1,0 +1,39 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks.results import software
+from tasks.results.software import Software, ask_software, describe_software, inherited
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_other_python_says_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    found = ask_software(sys.executable)
+    assert found == describe_software()
+    assert found != Software()
+
+
+@pytest.mark.parametrize("words", ["exit 1", "echo nothing", "echo '{\"commit\": 1}'", None])
+def test_python_that_does_not_say_is_not_taken_for_this_one(words: str | None, tmp_path: Path) -> None:
+    program = tmp_path / "python"
+    if words is not None:
+        program.write_text(f"#!/bin/sh\n{words}\n")
+        program.chmod(0o755)
+    assert ask_software(str(program)) == Software()
+
+
+def test_export_knows_its_commit_and_a_copy_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(software, "__file__", str(tmp_path / "tasks" / "results" / "software.py"))
+    assert describe_software().commit is None
+    monkeypatch.setattr(software, "EXPORTED", "c" * 40)
+    found = describe_software()
+    assert (found.commit, found.is_commit_clean) == ("c" * 40, None)
+
+
+def test_only_another_python_is_not_told_where_this_one_finds_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "here")
+    assert inherited(sys.executable)["PYTHONPATH"] == "here"
+    assert "PYTHONPATH" not in inherited("/elsewhere/python")
