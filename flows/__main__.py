@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from flows import locations
 from flows.names import BENCHMARK_POOL, TRIAL_POOL
-from flows.options import add_sweep, read_sweep
+from flows.options import add_backtest, add_sweep, add_synthesis, read_sweep
 from tasks.domain.exit_code import ExitCode, worst
 from tasks.domain.refusal import Refusal
 
@@ -137,6 +137,18 @@ def _history_export(arguments: argparse.Namespace) -> int:
     table = History(locations.results()).read(arguments.column, _span(arguments))
     export(table, arguments.file)
     print(f"{table.num_rows} trials: {arguments.file}")
+    return ExitCode.OK
+
+
+def _history_synthesize(arguments: argparse.Namespace) -> int:
+    from tasks.detection.synthetic import read_noise
+    from tasks.detection.synthetic_history import parse_incident, synthesize, write
+    from tasks.results.history import History
+
+    noise, pairs = read_noise(arguments.noise, arguments.night_effect, arguments.pairs, arguments.seed)
+    incidents = [parse_incident(text, arguments.nights) for text in arguments.incident]
+    nights = synthesize(noise, arguments.nights, pairs, arguments.seed, incidents)
+    print("\n".join(write(History(locations.results()), nights)))
     return ExitCode.OK
 
 
@@ -273,14 +285,7 @@ def _parser() -> argparse.ArgumentParser:
     backtest = detector.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
         "backtest", help="how often it cries wolf and what it finds, on synthetic nights"
     )
-    backtest.add_argument(
-        "--noise", type=float, default=0.05, help="from run to run, as a share (default: %(default)s)"
-    )
-    backtest.add_argument("--night-effect", type=float, default=0.01, help="on one arm (default: %(default)s)")
-    backtest.add_argument("--pairs", type=int, default=None, help="of each cell in a night (default: by the noise)")
-    backtest.add_argument("--installations", type=int, default=100, help="simulated (default: %(default)s)")
-    backtest.add_argument("--seed", type=int, default=1, help="default: %(default)s")
-    backtest.add_argument("--json", action="store_true", help="print the figures as JSON")
+    add_backtest(backtest)
     backtest.set_defaults(handler=_backtest)
     report = commands.add_parser("report", help="rebuild a report from its results")
     report.add_argument("folder", help="a run's folder or URL, or a report folder with its Parquet files")
@@ -345,6 +350,9 @@ def _add_history(history: argparse.ArgumentParser) -> None:
         action.add_argument(
             "--where", action="append", default=[], metavar="COLUMN=VALUE", help="trials with that value"
         )
+    synthesis = actions.add_parser("synthesize", help="fill an empty history with synthetic nights")
+    add_synthesis(synthesis)
+    synthesis.set_defaults(handler=_history_synthesize)
     actions.add_parser("verify", help="read everything, set damaged files aside").set_defaults(handler=_history_verify)
 
 

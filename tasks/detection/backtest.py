@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.detection.detector import CellState, Detector, pairs_needed
-from tasks.detection.synthetic import Noise, simulate_nights
-from tasks.domain.refusal import Refusal
+from tasks.detection.detector import CellState, Detector
+from tasks.detection.synthetic import Noise, check_number, read_noise, simulate_nights
 
 NIGHTS_BEFORE = 40
 """Of history, before anything is counted."""
@@ -99,17 +98,8 @@ def scenarios(noise: Noise) -> Iterator[tuple[str, Noise]]:
 
 def main(run: float, night: float, num_pairs: int | None, num_installations: int, seed: int, as_json: bool) -> None:
     """Measure every scenario and print it. Raises Refusal on nonsense."""
-    for name, value, low, high in (
-        ("noise", run, 0.001, 0.5),
-        ("night_effect", night, 0, 0.2),
-        ("pairs", 6 if num_pairs is None else num_pairs, 4, 500),
-        ("installations", num_installations, LEAST_INSTALLATIONS, MOST_INSTALLATIONS),
-        ("seed", seed, 0, math.inf),
-    ):
-        if not low <= value <= high:
-            raise Refusal(f"{name}={value} must be a number from {low:g} to {high:g}")
-    noise = Noise(run=run, night=night)
-    chosen = pairs_needed(run) if num_pairs is None else num_pairs
+    check_number("installations", num_installations, LEAST_INSTALLATIONS, MOST_INSTALLATIONS)
+    noise, chosen = read_noise(run, night, num_pairs, seed)
     found = [measure(each, chosen, num_installations, seed, title) for title, each in scenarios(noise)]
     if as_json:
         print(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.detection.detector import REMEASURED, Bools, Floats
+from tasks.detection.detector import MIN_PAIRS, REMEASURED, Bools, Floats, pairs_needed
+from tasks.domain.refusal import Refusal
 
 OUTLIER_SLOWNESS = 0.3
 """So much slower is an outlier, as a share."""
@@ -44,6 +45,24 @@ class Runs:
     """ln seconds of tonight's environment and of the control's, of shape (2, cells, K)."""
     measure_again: Callable[[Bools], Floats]
     """The second look, of shape (2, cells, REMEASURED x K); NaN in cells that are not asked for."""
+
+
+def read_noise(run: float, night: float, num_pairs: int | None, seed: int) -> tuple[Noise, int]:
+    """The noise, and K, by the noise where it is not given; raises Refusal on nonsense."""
+    for name, value, low, high in (
+        ("noise", run, 0.001, 0.5),
+        ("night_effect", night, 0, 0.2),
+        ("pairs", MIN_PAIRS if num_pairs is None else num_pairs, MIN_PAIRS, 500),
+        ("seed", seed, 0, math.inf),
+    ):
+        check_number(name, value, low, high)
+    return Noise(run=run, night=night), pairs_needed(run) if num_pairs is None else num_pairs
+
+
+def check_number(name: str, value: float, low: float, high: float) -> None:
+    """Raise Refusal unless the value lies between those."""
+    if not low <= value <= high:
+        raise Refusal(f"{name}={value} must be a number from {low:g} to {high:g}")
 
 
 def simulate_nights(

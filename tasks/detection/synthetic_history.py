@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tasks.detection.detector import REMEASURED, Bools, Detector, Floats, Ints
-from tasks.detection.synthetic import Noise, Runs, paired, simulate_runs
+from tasks.detection.synthetic import Noise, Runs, check_number, paired, simulate_runs
 from tasks.domain.cell import Arm, Cell
 from tasks.domain.device import DeviceType
 from tasks.domain.outcome import Phase, TrialResult
@@ -21,7 +21,7 @@ from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role, Trial
 from tasks.results.environment import Environment
-from tasks.results.history import Ending, Night
+from tasks.results.history import Ending, History, Night
 from tasks.results.record import Record, build_record
 from tasks.results.run import SYNTHETIC
 from tasks.results.schema import repeat
@@ -108,6 +108,19 @@ def parse_incident(text: str, num_nights: int) -> Incident:
     return Incident(kind=kind, first=first, last=last, share=share, cells=found[5] or "")
 
 
+def write(history: History, nights: Iterator[Night]) -> Iterator[str]:
+    """Write them; says what is written. Raises Refusal where the history holds anything: runs of people, above all."""
+    if entries := history.entries():
+        raise Refusal(
+            f"the history holds {entries[-1].run_name} and {len(entries) - 1} other runs; synthetic nights go into one "
+            "of their own, name an empty folder in STRATBENCH_RESULTS_URL"
+        )
+    written = [night for night in nights if history.append_night(night)]
+    yield f"SYNTHETIC: {len(written)} nights with {sum(night.trials.num_rows for night in written)} trials"
+    if written:
+        yield f"{written[0].run_name} to {written[-1].run_name}"
+
+
 def synthesize(
     noise: Noise,
     num_nights: int,
@@ -120,8 +133,7 @@ def synthesize(
 
     Nights of an outage are left out. Raises Refusal on nonsense.
     """
-    if not 1 <= num_nights <= MOST_NIGHTS:
-        raise Refusal(f"nights={num_nights} must be a number from 1 to {MOST_NIGHTS}")
+    check_number("nights", num_nights, 1, MOST_NIGHTS)
     if unknown := [i.cells for i in incidents if not any(i.cells in cell.label for cell in cells)]:
         raise Refusal(f"incident: {unknown[0]!r} is in none of the labels {'; '.join(cell.label for cell in cells)}")
     story = _Story(num_nights, incidents, cells)
