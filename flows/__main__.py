@@ -170,9 +170,17 @@ def _span(arguments: argparse.Namespace) -> "Span":
 
 
 def _backtest(arguments: argparse.Namespace) -> int:
-    from tasks.detection.backtest import main as backtest
+    from tasks.detection import backtest
+    from tasks.detection.series import COLUMNS
+    from tasks.results.events import Events
+    from tasks.results.history import History
 
-    backtest(
+    if arguments.history:
+        place = locations.results()
+        nights, events = History(place).nights(COLUMNS), Events(place).read()
+        backtest.main_history(nights, events, arguments.installations, arguments.seed, arguments.json)
+        return ExitCode.OK
+    backtest.main(
         run=arguments.noise,
         night=arguments.night_effect,
         num_pairs=arguments.pairs,

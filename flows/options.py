@@ -1,4 +1,4 @@
-"""Options of a sweep, on the command line."""
+"""Options of commands: of a sweep, and of synthetic nights."""
 
 import argparse
 from enum import StrEnum
@@ -96,7 +96,7 @@ def add_backtest(backtest: argparse.ArgumentParser) -> None:
     """The options of `stratbench detector backtest`."""
     _add_noise(backtest)
     backtest.add_argument("--installations", type=int, default=100, help="simulated (default: %(default)s)")
-    backtest.add_argument("--history", action="store_true", help="on nights resampled from the history of this root")
+    backtest.add_argument("--history", action="store_true", help="on the nights of this history, resampled")
     backtest.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 

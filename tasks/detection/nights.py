@@ -137,50 +137,8 @@ class Tonight:
         return NightState[self.exit_code.name]
 
 
-def judge_nights(nights: Sequence[Night], events: Sequence[Event] = ()) -> Tonight | None:
-    """Replay the detector over nights with `series.COLUMNS`, the earliest first; None without one."""
-    if not nights:
-        return None
-    seen = observe(nights)
-    first = seen.first.copy()
-    first[[night.ending is not Ending.ENDED for night in nights]] = np.nan
-    timelines = [
-        _Timeline(cuts=_moves(seen.shared[seen.shared["key"] == key]) | _accepted(events, nights, label))
-        for key, label in enumerate(seen.labels)
-    ]
-    detector = Detector(len(timelines))
-    for number, night in enumerate(nights):
-        detector.accept(np.array([number in timeline.cuts for timeline in timelines], dtype=bool))
-        detector.judge(first[number], seen.second[number])
-        values, (low, high) = locate(first[number]), detector.band()
-        for key in np.flatnonzero(seen.is_asked[number]).tolist():
-            standing = detector.states[key] if detector.states[key] in STANDING else None
-            point = _Point(
-                number=number,
-                state=_state(night, detector, key, first[number, key], seen, number),
-                standing=None if standing is None else NightState(standing),
-                value=math.exp(values[key]) if np.isfinite(values[key]) else None,
-                band=(math.exp(low[key]), math.exp(high[key])) if np.isfinite(low[key]) else None,
-            )
-            timelines[key].points.append(point)
-    found = [
-        _verdict(seen, key, timelines[key], nights, detector) for key in np.flatnonzero(seen.is_asked[-1]).tolist()
-    ]
-    return Tonight(
-        day=nights[-1].day,
-        run_name=nights[-1].run_name,
-        ending=nights[-1].ending,
-        num_nights=len(nights),
-        has_control=nights[-1].has_control,
-        is_synthetic=any(night.is_synthetic for night in nights),
-        noise=_noise(first[:, [cell is not None for cell in seen.cells]], nights[-1].has_control),
-        verdicts=tuple(verdict for verdict in found if verdict.cell is not None),
-        platform=tuple(verdict for verdict in found if verdict.cell is None),
-    )
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Point:
+class Point:
     """A night of one series."""
 
     number: int
@@ -191,13 +149,76 @@ class _Point:
 
 
 @dataclass(kw_only=True, slots=True)
-class _Timeline:
+class Timeline:
     """One series, night after night."""
 
     cuts: dict[int, str]
     """Why a night, by its number, begins a new baseline."""
-    points: list[_Point] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
     """Of the nights in which it was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Replay:
+    """Nights as the detector saw them, one after the other."""
+
+    seen: Observations
+    first: Floats
+    """As `seen.first`, NaN in a night that did not come to its end."""
+    timelines: Sequence[Timeline]
+    """By series."""
+    detector: Detector
+    """After the last night."""
+
+
+def replay(nights: Sequence[Night], events: Sequence[Event] = ()) -> Replay:
+    """Put nights with `series.COLUMNS`, the earliest first, before the detector."""
+    seen = observe(nights)
+    first = seen.first.copy()
+    first[[night.ending is not Ending.ENDED for night in nights]] = np.nan
+    timelines = [
+        Timeline(cuts=_moves(seen.shared[seen.shared["key"] == key]) | _accepted(events, nights, label))
+        for key, label in enumerate(seen.labels)
+    ]
+    detector = Detector(len(timelines))
+    for number, night in enumerate(nights):
+        detector.accept(np.array([number in timeline.cuts for timeline in timelines], dtype=bool))
+        detector.judge(first[number], seen.second[number])
+        values, (low, high) = locate(first[number]), detector.band()
+        for key in np.flatnonzero(seen.is_asked[number]).tolist():
+            standing = detector.states[key] if detector.states[key] in STANDING else None
+            point = Point(
+                number=number,
+                state=_state(night, detector, key, first[number, key], seen, number),
+                standing=None if standing is None else NightState(standing),
+                value=math.exp(values[key]) if np.isfinite(values[key]) else None,
+                band=(math.exp(low[key]), math.exp(high[key])) if np.isfinite(low[key]) else None,
+            )
+            timelines[key].points.append(point)
+    return Replay(seen=seen, first=first, timelines=timelines, detector=detector)
+
+
+def judge_nights(nights: Sequence[Night], events: Sequence[Event] = ()) -> Tonight | None:
+    """Replay the detector over nights with `series.COLUMNS`, the earliest first; None without one."""
+    if not nights:
+        return None
+    past = replay(nights, events)
+    seen = past.seen
+    found = [
+        _verdict(seen, key, past.timelines[key], nights, past.detector)
+        for key in np.flatnonzero(seen.is_asked[-1]).tolist()
+    ]
+    return Tonight(
+        day=nights[-1].day,
+        run_name=nights[-1].run_name,
+        ending=nights[-1].ending,
+        num_nights=len(nights),
+        has_control=nights[-1].has_control,
+        is_synthetic=any(night.is_synthetic for night in nights),
+        noise=_noise(past.first[:, [cell is not None for cell in seen.cells]], nights[-1].has_control),
+        verdicts=tuple(verdict for verdict in found if verdict.cell is not None),
+        platform=tuple(verdict for verdict in found if verdict.cell is None),
+    )
 
 
 def _state(night: Night, detector: Detector, key: int, pairs: Floats, seen: Observations, number: int) -> NightState:
@@ -238,7 +259,7 @@ def _accepted(events: Sequence[Event], nights: Sequence[Night], label: str) -> d
     return found
 
 
-def _verdict(seen: Observations, key: int, timeline: _Timeline, nights: Sequence[Night], detector: Detector) -> Verdict:
+def _verdict(seen: Observations, key: int, timeline: Timeline, nights: Sequence[Night], detector: Detector) -> Verdict:
     points, last = timeline.points, timeline.points[-1]
     shown = [point.standing or point.state for point in points]
     held = next((n for n, state in enumerate(reversed(shown)) if state != shown[-1]), len(shown))
@@ -277,7 +298,7 @@ def _verdict(seen: Observations, key: int, timeline: _Timeline, nights: Sequence
     )
 
 
-def _step(points: Sequence[_Point]) -> int | None:
+def _step(points: Sequence[Point]) -> int | None:
     """The number of the first night of the second level, by least squares over ln values; None below 3 values."""
     known = [(point.number, math.log(point.value)) for point in points if point.value is not None]
     if len(known) < MIN_STEP_NIGHTS:

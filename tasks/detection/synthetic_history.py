@@ -241,9 +241,9 @@ def _columns(story: _Story, values: Floats) -> Mapping[str, Any]:
         "examples_per_second": NUM_EXAMPLES / seconds,
         "wall_seconds": walls,
         "tensorflow_version": [f"2.{21 + version}.0" for version in versions],
-        "commit": [f"{control:040x}" for control in controls],
+        "commit": [f"{control:08x}{0:032x}" for control in controls],
         "gpu_driver": [f"{NAME} {driver}" for driver in drivers],
-        "machine_fingerprint": [f"{driver:016x}" for driver in drivers],
+        "machine_fingerprint": [f"{driver:08x}{0:08x}" for driver in drivers],
     }
 
 
