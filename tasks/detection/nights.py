@@ -177,8 +177,8 @@ def replay(nights: Sequence[Night], events: Sequence[Event] = ()) -> Replay:
     first = seen.first.copy()
     first[[night.ending is not Ending.ENDED for night in nights]] = np.nan
     timelines = [
-        Timeline(cuts=_moves(seen.shared[seen.shared["key"] == key]) | _accepted(events, nights, label))
-        for key, label in enumerate(seen.labels)
+        Timeline(cuts=_moves(seen.shared[seen.shared["key"] == key]) | _accepted(events, nights, seen, key))
+        for key in range(len(seen.labels))
     ]
     detector = Detector(len(timelines))
     for number, night in enumerate(nights):
@@ -248,15 +248,25 @@ def _moves(shared: pd.DataFrame) -> dict[int, str]:
     return found
 
 
-def _accepted(events: Sequence[Event], nights: Sequence[Night], label: str) -> dict[int, str]:
-    """The nights from which on somebody accepted a change of that cell; a machine is named by its name."""
+def _accepted(events: Sequence[Event], nights: Sequence[Night], seen: Observations, key: int) -> dict[int, str]:
+    """The nights from which on somebody accepted a change of that series; a machine is named by its name."""
     found = {}
     for event in effective(events):
-        is_meant = event.kind is Kind.ACCEPT and (not event.cells or label in event.cells)
+        is_meant = event.kind is Kind.ACCEPT and (
+            not event.cells or any(_names(seen, key, name) for name in event.cells)
+        )
         number = next((n for n, night in enumerate(nights) if event.night and night.day >= event.night), None)
         if is_meant and number is not None:
             found[number] = f"accepted by {event.by}: {event.why}"
     return found
+
+
+def _names(seen: Observations, key: int, name: str) -> bool:
+    """Whether that is a label of the series, or was one when there were fewer series, or others."""
+    cell, label = seen.cells[key], seen.labels[key]
+    if cell is None or not name.startswith(f"{cell.label}, "):
+        return name in (label, cell and cell.label)
+    return name == label or set(name.removeprefix(f"{cell.label}, ").split(", ")) <= seen.facts[key]
 
 
 def _verdict(seen: Observations, key: int, timeline: Timeline, nights: Sequence[Night], detector: Detector) -> Verdict:

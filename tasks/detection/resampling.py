@@ -53,7 +53,7 @@ class Resampler:
         width = max(REMEASURED * self.num_pairs, again.shape[2])
         self._again = np.pad(again, ((0, 0), (0, 0), (0, width - again.shape[2])), constant_values=np.nan)
         """The second looks."""
-        self._effects, self._residuals = _decomposed(self._pairs)
+        self._effects, self._spreads, self._residuals = _decomposed(self._pairs)
 
     def describe(self) -> dict[str, Any]:
         """What the history holds, for JSON."""
@@ -79,13 +79,12 @@ class Resampler:
         return np.asarray(np.take_along_axis(starts, nights // lengths, axis=1) + nights % lengths)
 
     def _look_again(self, cells: Ints, places: Ints, source: np.random.Generator) -> Floats:
-        """The second look of those nights; where there was none, pairs of any night about what this one is expected to
-        do to its arm: its location, shrunk by what of the locations' variance the pairs explain (James and Stein 1961).
-        """
+        """The second look of those nights; where there was none, any pairs about what this one may have done."""
         own, pairs = self._again[cells, places], self._pairs[cells, places]
         pools = self._residuals[cells]
         picks = (source.random(own.shape) * np.isfinite(pools).sum(axis=1)[:, np.newaxis]).astype(int)
-        expected = self._effects[cells, places][:, np.newaxis] + np.take_along_axis(pools, picks, axis=1)
+        effects = self._effects[cells, places] + self._spreads[cells] * source.standard_normal(len(cells))
+        expected = effects[:, np.newaxis] + np.take_along_axis(pools, picks, axis=1)
         wanted = REMEASURED * np.isfinite(pairs).sum(axis=1)
         expected[np.arange(own.shape[1]) >= wanted[:, np.newaxis]] = np.nan
         has_none = np.isfinite(own).sum(axis=1) < MIN_PAIRS
@@ -125,13 +124,18 @@ def _stacked(cells: Sequence[Floats]) -> Floats:
     return found
 
 
-def _decomposed(pairs: Floats) -> tuple[Floats, Floats]:
-    """What each night of each cell is expected to do to its pairs, and of each cell all residuals, NaN behind them."""
+def _decomposed(pairs: Floats) -> tuple[Floats, Floats, Floats]:
+    """What each night of each cell may have done to its arm, mean and standard deviation, and a cell's residuals.
+
+    Normal effects are seen through the locations of normal pairs: the mean is the location, shrunk by the share of the
+    locations' variance that the pairs do not explain (Efron and Morris 1973).
+    """
     num_cells, num_nights, _ = pairs.shape
     rows, counts = pairs.reshape(num_cells * num_nights, -1), np.isfinite(pairs).sum(axis=2)
     locations = locate(rows).reshape(num_cells, num_nights)
     within = variances(rows).reshape(num_cells, num_nights) / np.maximum(counts, 1)
-    explained = np.nanmean(within, axis=1) * math.pi / 3 / np.maximum(variances(locations), 1e-12)
+    total = np.maximum(variances(locations), 1e-12)
+    shares = np.clip(1 - np.nanmean(within, axis=1) * math.pi / 3 / total, 0, 1)
     widened = np.sqrt(counts / np.maximum(counts - 1, 1))[..., np.newaxis] * (pairs - locations[..., np.newaxis])
-    effects = locations * np.clip(1 - explained, 0, 1)[:, np.newaxis]
-    return effects, np.sort(widened.reshape(num_cells, -1), axis=1)
+    spreads = np.sqrt(total * shares * (1 - shares))
+    return locations * shares[:, np.newaxis], spreads, np.sort(widened.reshape(num_cells, -1), axis=1)
