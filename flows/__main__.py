@@ -1,7 +1,6 @@
 """The command line, `stratbench`: thin argparse over the same stages as the flows."""
 
 import argparse
-import getpass
 import os
 import shlex
 import sys
@@ -10,16 +9,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from flows import locations
+from flows import locations, night_commands
 from flows.names import BENCHMARK_POOL, TRIAL_POOL
-from flows.options import add_backtest, add_sweep, add_synthesis, read_sweep
+from flows.options import add_sweep, read_sweep
 from tasks.domain.exit_code import ExitCode, worst
 from tasks.domain.refusal import Refusal
 
 if TYPE_CHECKING:
-    from tasks.results.history import Span
-    from tasks.results.run import Run
-    from tasks.results.store import Tables
+    pass
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -65,36 +62,25 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     from flows.direct import judge
+    from flows.reading import read_run
     from tasks.analysis.analysis import analyze
     from tasks.reporting.report import write_report
 
-    run, tables, folder = _read(arguments.folder)
+    run, tables, folder = read_run(arguments.folder)
     analysis = analyze(run, tables)
     print(write_report(analysis, tables, arguments.output or folder))
     return judge(analysis)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
+    from flows.reading import read_run
     from tasks.analysis.analysis import analyze
     from tasks.analysis.sessions import compare_sessions
     from tasks.reporting.sessions import describe_sessions
 
-    a, b = (analyze(*_read(folder)[:2]) for folder in (arguments.a, arguments.b))
+    a, b = (analyze(*read_run(folder)[:2]) for folder in (arguments.a, arguments.b))
     print(describe_sessions(compare_sessions(a, b), arguments.a, arguments.b), end="")
     return ExitCode.OK
-
-
-def _read(given: str) -> tuple["Run", "Tables", Path]:
-    """A run, from its folder or URL or from a report's folder, and the folder of its report."""
-    from tasks.reporting.report import read_report
-    from tasks.results.store import RunFolder
-
-    if "://" in given or RunFolder(given).exists():
-        run = RunFolder(given).describe()
-        return run, RunFolder(given).read(), locations.reports() / run.run_name
-    if (inside := RunFolder(Path(given) / "run")).exists():
-        return inside.describe(), inside.read(), Path(given)
-    return *read_report(Path(given)), Path(given)
 
 
 def _selfcheck(arguments: argparse.Namespace) -> int:
@@ -112,105 +98,6 @@ def _selfcheck(arguments: argparse.Namespace) -> int:
     code = check(arguments.families, arguments.seed, arguments.json)
     with signals.interruptible():
         return worst([code, check_real(num_real)]) if num_real else code
-
-
-def _history_add(arguments: argparse.Namespace) -> int:
-    from tasks.results.history import History
-
-    history = History(locations.results())
-    for folder in arguments.folder:
-        run, tables, _ = _read(folder)
-        print(f"{run.run_name}: {'appended' if history.append(run, tables) else 'is there already'}")
-    return ExitCode.OK
-
-
-def _history_list(arguments: argparse.Namespace) -> int:
-    from tasks.results.history import History, describe
-
-    print("\n".join(describe(History(locations.results()), _span(arguments))))
-    return ExitCode.OK
-
-
-def _history_export(arguments: argparse.Namespace) -> int:
-    from tasks.results.history import History, export
-
-    table = History(locations.results()).read(arguments.column, _span(arguments))
-    export(table, arguments.file)
-    print(f"{table.num_rows} trials: {arguments.file}")
-    return ExitCode.OK
-
-
-def _history_synthesize(arguments: argparse.Namespace) -> int:
-    from tasks.detection.synthetic import read_noise
-    from tasks.detection.synthetic_history import parse_incident, synthesize, write
-    from tasks.results.history import History
-
-    noise, pairs = read_noise(arguments.noise, arguments.night_effect, arguments.pairs, arguments.seed)
-    incidents = [parse_incident(text, arguments.nights) for text in arguments.incident]
-    nights = synthesize(noise, arguments.nights, pairs, arguments.seed, incidents)
-    print("\n".join(write(History(locations.results()), nights)))
-    return ExitCode.OK
-
-
-def _history_verify(_: argparse.Namespace) -> int:
-    from tasks.results.history import DAMAGED, History
-
-    damaged = History(locations.results()).set_aside()
-    for name, reason in damaged.items():
-        print(f"{name} is damaged ({reason}): set aside in {DAMAGED}; `stratbench history add` takes its run in again")
-    if not damaged:
-        print("every file can be read")
-    return ExitCode.INVALID if damaged else ExitCode.OK
-
-
-def _span(arguments: argparse.Namespace) -> "Span":
-    from tasks.results.history import parse_span
-
-    return parse_span(arguments.since, arguments.until, arguments.where)
-
-
-def _backtest(arguments: argparse.Namespace) -> int:
-    from tasks.detection import backtest
-    from tasks.detection.series import COLUMNS
-    from tasks.results.events import Events
-    from tasks.results.history import History
-
-    if arguments.history:
-        place = locations.results()
-        nights, events = History(place).nights(COLUMNS), Events(place).read()
-        backtest.main_history(nights, events, arguments.installations, arguments.seed, arguments.json)
-        return ExitCode.OK
-    backtest.main(
-        run=arguments.noise,
-        night=arguments.night_effect,
-        num_pairs=arguments.pairs,
-        num_installations=arguments.installations,
-        seed=arguments.seed,
-        as_json=arguments.json,
-    )
-    return ExitCode.OK
-
-
-def _control_build(arguments: argparse.Namespace) -> int:
-    from flows import control
-
-    for line in control.build(arguments.revision, arguments.requirements):
-        print(line, flush=True)
-    return ExitCode.OK
-
-
-def _control_set(arguments: argparse.Namespace) -> int:
-    from flows import control
-
-    print(control.settle(locations.results(), arguments.name, arguments.why, arguments.by or getpass.getuser()))
-    return ExitCode.OK
-
-
-def _control_show(_: argparse.Namespace) -> int:
-    from flows import control
-
-    print("\n".join(control.describe(locations.results())))
-    return ExitCode.OK
 
 
 def _up(arguments: argparse.Namespace) -> int:
@@ -287,14 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     selfcheck.add_argument("--real-blocks", type=int, default=0, help="blocks of real equal trials (default: none)")
     selfcheck.add_argument("--json", action="store_true", help="print the figures as JSON")
     selfcheck.set_defaults(handler=_selfcheck)
-    _add_history(commands.add_parser("history", help="the trials of all runs, night after night"))
-    _add_control(commands.add_parser("control", help="what nights are measured against"))
-    detector = commands.add_parser("detector", help="what finds changes from night to night")
-    backtest = detector.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
-        "backtest", help="how often it cries wolf and what it finds, on synthetic nights"
-    )
-    add_backtest(backtest)
-    backtest.set_defaults(handler=_backtest)
+    night_commands.add(commands)
     report = commands.add_parser("report", help="rebuild a report from its results")
     report.add_argument("folder", help="a run's folder or URL, or a report folder with its Parquet files")
     report.add_argument("--output", type=Path, help="folder of the report (default: reports/<run name>)")
@@ -325,43 +205,6 @@ def _parser() -> argparse.ArgumentParser:
     benchmark.add_argument("--param", action="append", default=[], metavar="NAME=JSON", help="as prefect has it")
     benchmark.set_defaults(handler=_benchmark)
     return parser
-
-
-def _add_control(control: argparse.ArgumentParser) -> None:
-    actions = control.add_subparsers(dest="action", required=True, metavar="ACTION")
-    build = actions.add_parser("build", help="build a control of this code at a revision")
-    build.add_argument("revision", nargs="?", default="HEAD", help="commit, tag or branch (default: %(default)s)")
-    build.add_argument("--requirements", type=Path, help="pinned, with hashes (default: the revision's own)")
-    build.set_defaults(handler=_control_build)
-    setting = actions.add_parser("set", help="measure nights against a control from now on")
-    setting.add_argument("name", help="of a control that is built here, or none")
-    setting.add_argument("--why", required=True, help="for who reads it in a year")
-    setting.add_argument("--by", help="who decides (default: the user)")
-    setting.set_defaults(handler=_control_set)
-    actions.add_parser("show", help="the current one and those built here").set_defaults(handler=_control_show)
-
-
-def _add_history(history: argparse.ArgumentParser) -> None:
-    actions = history.add_subparsers(dest="action", required=True, metavar="ACTION")
-    add = actions.add_parser("add", help="take runs in; a benchmark takes itself in when it ends")
-    add.add_argument("folder", nargs="+", help="a run's folder or URL, or a report folder")
-    add.set_defaults(handler=_history_add)
-    listing = actions.add_parser("list", help="the runs of a span")
-    listing.set_defaults(handler=_history_list)
-    export = actions.add_parser("export", help="write the trials of a span to a file")
-    export.add_argument("file", type=Path, help="ending in .csv or .parquet")
-    export.add_argument("--column", nargs="+", help="of the table trials (default: all)")
-    export.set_defaults(handler=_history_export)
-    for action in (listing, export):
-        action.add_argument("--since", metavar="DAY", help="first day of a run's begin, in UTC, as 2026-11-23")
-        action.add_argument("--until", metavar="DAY", help="last day")
-        action.add_argument(
-            "--where", action="append", default=[], metavar="COLUMN=VALUE", help="trials with that value"
-        )
-    synthesis = actions.add_parser("synthesize", help="fill an empty history with synthetic nights")
-    add_synthesis(synthesis)
-    synthesis.set_defaults(handler=_history_synthesize)
-    actions.add_parser("verify", help="read everything, set damaged files aside").set_defaults(handler=_history_verify)
 
 
 if __name__ == "__main__":

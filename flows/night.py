@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import date
 
 from flows import locations
+from flows.control import current, interpreter
 from tasks.analysis.statistics import EXPECTED_NOISE
 from tasks.detection.backtest import Characteristic
 from tasks.detection.backtest import measure as backtest
@@ -45,7 +46,12 @@ def plan_night(sweep: Sweep, night: date, logger: logging.Logger | logging.Logge
         f"({'measured in the nights before' if measured else 'assumed, for no night tells it yet'}); within two nights "
         f"they find {chances} (simulated)"
     )
-    return replace(sweep, min_blocks=num_pairs, max_blocks=num_pairs)
+    control = None if sweep.versus else current(locations.results())
+    versus = sweep.versus if control is None else str(interpreter(control))
+    logger.info(
+        f"it is measured against {control or versus or 'nothing: no control is set, `stratbench control` sets one'}"
+    )
+    return replace(sweep, min_blocks=num_pairs, max_blocks=num_pairs, versus=versus)
 
 
 def characteristic(noise: float, num_pairs: int) -> Characteristic:

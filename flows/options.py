@@ -1,4 +1,4 @@
-"""Options of commands: of a sweep, and of synthetic nights."""
+"""Options of a sweep, on the command line."""
 
 import argparse
 from enum import StrEnum
@@ -90,31 +90,3 @@ def read_sweep(arguments: argparse.Namespace, versus: str | None = None) -> Swee
         seed=arguments.seed,
         trial_timeout_seconds=arguments.trial_timeout,
     )
-
-
-def add_backtest(backtest: argparse.ArgumentParser) -> None:
-    """The options of `stratbench detector backtest`."""
-    _add_noise(backtest)
-    backtest.add_argument("--installations", type=int, default=100, help="simulated (default: %(default)s)")
-    backtest.add_argument("--history", action="store_true", help="on the nights of this history, resampled")
-    backtest.add_argument("--json", action="store_true", help="print the figures as JSON")
-
-
-def add_synthesis(synthesis: argparse.ArgumentParser) -> None:
-    """The options of `stratbench history synthesize`."""
-    _add_noise(synthesis)
-    synthesis.add_argument("--nights", type=int, default=365, help="default: %(default)s")
-    synthesis.add_argument(
-        "--incident",
-        action="append",
-        default=[],
-        metavar="KIND:NIGHT[-NIGHT][:SHARE[:CELLS]]",
-        help="what happens, for example upgrade:200:.15; may be given again",
-    )
-
-
-def _add_noise(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--noise", type=float, default=0.05, help="from run to run, as a share (default: %(default)s)")
-    parser.add_argument("--night-effect", type=float, default=0.01, help="on one arm (default: %(default)s)")
-    parser.add_argument("--pairs", type=int, default=None, help="of each cell in a night (default: by the noise)")
-    parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")

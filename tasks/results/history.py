@@ -232,15 +232,16 @@ def parse_span(since: str | None, until: str | None, where: Sequence[str]) -> Sp
     values = dict(text.split("=", 1) for text in where if "=" in text)
     if wrong := [text for text in where if "=" not in text]:
         raise ResultsError(f"where={wrong[0]} must be COLUMN=VALUE, for example strategy=mirrored")
-    first, last = _day("since", since, date.min), _day("until", until, date.max)
+    first, last = parse_day("since", since) or date.min, parse_day("until", until) or date.max
     if first > last:
         raise ResultsError(f"since={first} is after until={last}; swap them")
     return Span(since=first, until=last, values=values)
 
 
-def _day(name: str, text: str | None, default: date) -> date:
+def parse_day(name: str, text: str | None) -> date | None:
+    """The day that a text such as `2026-11-23` names; raises ResultsError, which calls it by that name."""
     try:
-        return default if text is None else date.fromisoformat(text)
+        return None if text is None else date.fromisoformat(text)
     except ValueError as error:
         raise ResultsError(f"{name}={text} is no day; write it as 2026-11-23") from error
 

@@ -1,0 +1,66 @@
+"""Decisions: that a change of the nights is intended, or was not after all."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from tasks.detection.nights import NightState, Tonight, judge_nights
+from tasks.detection.series import COLUMNS
+from tasks.domain.refusal import Refusal
+from tasks.results.events import Event, Events, Kind, effective
+from tasks.results.history import History
+
+CHANGES = (NightState.REGRESSED, NightState.IMPROVED, NightState.SUSPECT)
+
+
+def read_tonight(location: Path | str, day: date | None = None, run_name: str | None = None) -> Tonight | None:
+    """The last nightly run at a results root, or that night's or that run, as the nights before it judge it."""
+    nights = History(location).nights(COLUMNS, until=day or date.max)
+    found = [n for n, night in enumerate(nights) if day in (None, night.day) and run_name in (None, night.run_name)]
+    return judge_nights(nights[: found[-1] + 1], Events(location).read()) if found else None
+
+
+def accept(location: Path | str, cells: Sequence[str], night: date | None, why: str, by: str) -> Iterator[str]:
+    """Record that the change of those cells is intended; without names, of all that have changed. Says what it did.
+
+    The new baseline begins with that night, or else with the first night of each cell's change. Raises Refusal for a
+    cell that no night measured, and where nothing has changed.
+    """
+    tonight = read_tonight(location)
+    if tonight is None:
+        raise Refusal("the history holds no nightly run; there is nothing to accept")
+    verdicts = {verdict.label: verdict for verdict in (*tonight.verdicts, *tonight.platform)}
+    if unknown := [label for label in cells if label not in verdicts]:
+        raise Refusal(
+            f"cell={unknown[0]!r} was not measured in the night of {tonight.day}; name one of {'; '.join(verdicts)}"
+        )
+    chosen = [verdicts[label] for label in cells] or [v for v in verdicts.values() if v.worst in CHANGES]
+    if not chosen:
+        raise Refusal(f"no cell has changed by the night of {tonight.day}; name those that are meant by --cell")
+    for verdict in chosen:
+        begin = night or verdict.step or verdict.since
+        event = Event(kind=Kind.ACCEPT, at=datetime.now(UTC), by=by, why=why, night=begin, cells=(verdict.label,))
+        Events(location).append(event)
+        yield f"{event.id}: {verdict.label} has a new baseline from the night of {begin} on"
+
+
+def undo(location: Path | str, identifier: str, why: str, by: str) -> str:
+    """Record that an event counts no longer; raises ResultsError for one that does not."""
+    event = Event(kind=Kind.UNDO, at=datetime.now(UTC), by=by, why=why, undoes=identifier)
+    Events(location).append(event)
+    return f"{event.id}: {identifier} counts no longer"
+
+
+def list_events(location: Path | str) -> Iterator[str]:
+    """A line for each event, the earliest first, below the columns' names."""
+    events = Events(location).read()
+    counting = {event.id for event in effective(events)}
+    yield f"{'event':<10}{'when (UTC)':<18}{'what':<10}{'counts':<8}by, of what and why"
+    for event in events:
+        what = {
+            Kind.ACCEPT: f"{'; '.join(event.cells) or 'all cells'}, from {event.night}",
+            Kind.CONTROL: event.control or "no control",
+            Kind.UNDO: event.undoes,
+        }[event.kind]
+        counts = "yes" if event.id in counting else "-" if event.kind is Kind.UNDO else "no"
+        yield f"{event.id:<10}{event.at:%Y-%m-%d %H:%M}  {event.kind:<10}{counts:<8}{event.by}, {what}: {event.why}"

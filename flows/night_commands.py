@@ -1,0 +1,241 @@
+"""The command line's part for nights: the history, the control, the verdict and what finds changes."""
+
+import argparse
+import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows import locations
+from tasks.domain.exit_code import ExitCode
+
+if TYPE_CHECKING:
+    from tasks.results.history import Span
+
+
+def add(commands: Any) -> None:
+    """Add the commands `history`, `control`, `verdict` and `detector`."""
+    _add_history(commands.add_parser("history", help="the trials of all runs, night after night"))
+    _add_control(commands.add_parser("control", help="what nights are measured against"))
+    verdict = commands.add_parser("verdict", help="of a night: every cell against the nights before")
+    verdict.add_argument("night", nargs="?", metavar="DAY", help="as 2026-11-23 (default: the last nightly run)")
+    verdict.add_argument("--run", help="name of the run, where a night has several")
+    verdict.add_argument("--json", action="store_true", help="print everything as JSON")
+    verdict.set_defaults(handler=_verdict)
+    detector = commands.add_parser("detector", help="what finds changes from night to night")
+    backtest = detector.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
+        "backtest", help="how often it cries wolf and what it finds, on synthetic nights"
+    )
+    _add_noise(backtest)
+    backtest.add_argument("--installations", type=int, default=100, help="simulated (default: %(default)s)")
+    backtest.add_argument("--history", action="store_true", help="on the nights of this history, resampled")
+    backtest.add_argument("--json", action="store_true", help="print the figures as JSON")
+    backtest.set_defaults(handler=_backtest)
+
+
+def _add_noise(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--noise", type=float, default=0.05, help="from run to run, as a share (default: %(default)s)")
+    command.add_argument("--night-effect", type=float, default=0.01, help="on one arm (default: %(default)s)")
+    command.add_argument("--pairs", type=int, default=None, help="of each cell in a night (default: by the noise)")
+    command.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+
+
+def _add_control(control: argparse.ArgumentParser) -> None:
+    actions = control.add_subparsers(dest="action", required=True, metavar="ACTION")
+    build = actions.add_parser("build", help="build a control of this code at a revision")
+    build.add_argument("revision", nargs="?", default="HEAD", help="commit, tag or branch (default: %(default)s)")
+    build.add_argument("--requirements", type=Path, help="pinned, with hashes (default: the revision's own)")
+    build.set_defaults(handler=_control_build)
+    setting = actions.add_parser("set", help="measure nights against a control from now on")
+    setting.add_argument("name", help="of a control that is built here, or none")
+    _add_decision(setting)
+    setting.set_defaults(handler=_control_set)
+    actions.add_parser("show", help="the current one and those built here").set_defaults(handler=_control_show)
+
+
+def _add_history(history: argparse.ArgumentParser) -> None:
+    actions = history.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add = actions.add_parser("add", help="take runs in; a benchmark takes itself in when it ends")
+    add.add_argument("folder", nargs="+", help="a run's folder or URL, or a report folder")
+    add.set_defaults(handler=_history_add)
+    listing = actions.add_parser("list", help="the runs of a span")
+    listing.set_defaults(handler=_history_list)
+    export = actions.add_parser("export", help="write the trials of a span to a file")
+    export.add_argument("file", type=Path, help="ending in .csv or .parquet")
+    export.add_argument("--column", nargs="+", help="of the table trials (default: all)")
+    export.set_defaults(handler=_history_export)
+    for action in (listing, export):
+        action.add_argument("--since", metavar="DAY", help="first day of a run's begin, in UTC, as 2026-11-23")
+        action.add_argument("--until", metavar="DAY", help="last day")
+        action.add_argument(
+            "--where", action="append", default=[], metavar="COLUMN=VALUE", help="trials with that value"
+        )
+    actions.add_parser("verify", help="read everything, set damaged files aside").set_defaults(handler=_history_verify)
+    synthesis = actions.add_parser("synthesize", help="fill an empty history with synthetic nights")
+    _add_noise(synthesis)
+    synthesis.add_argument("--nights", type=int, default=365, help="default: %(default)s")
+    synthesis.add_argument(
+        "--incident",
+        action="append",
+        default=[],
+        metavar="KIND:NIGHT[-NIGHT][:SHARE[:CELLS]]",
+        help="what happens, for example upgrade:200:.15; may be given again",
+    )
+    synthesis.set_defaults(handler=_history_synthesize)
+    accept = actions.add_parser("accept", help="a change is intended: begin a new baseline")
+    accept.add_argument(
+        "--cell", nargs="+", action="extend", default=[], help="its name in the verdict (default: all that changed)"
+    )
+    accept.add_argument("--night", metavar="DAY", help="first of the new baseline (default: of the change)")
+    accept.set_defaults(handler=_history_accept)
+    undo = actions.add_parser("undo", help="an event counts no longer")
+    undo.add_argument("event", help="as `history events` lists it")
+    undo.set_defaults(handler=_history_undo)
+    for action in (accept, undo):
+        _add_decision(action)
+    actions.add_parser("events", help="who decided what, and why").set_defaults(handler=_history_events)
+
+
+def _add_decision(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--why", required=True, help="for who reads it in a year")
+    action.add_argument("--by", default=getpass.getuser(), help="who decides (default: the user, %(default)s)")
+
+
+def _history_add(arguments: argparse.Namespace) -> int:
+    from flows.reading import read_run
+    from tasks.results.history import History
+
+    history = History(locations.results())
+    for folder in arguments.folder:
+        run, tables, _ = read_run(folder)
+        print(f"{run.run_name}: {'appended' if history.append(run, tables) else 'is there already'}")
+    return ExitCode.OK
+
+
+def _history_list(arguments: argparse.Namespace) -> int:
+    from tasks.results.history import History, describe
+
+    print("\n".join(describe(History(locations.results()), _span(arguments))))
+    return ExitCode.OK
+
+
+def _history_export(arguments: argparse.Namespace) -> int:
+    from tasks.results.history import History, export
+
+    table = History(locations.results()).read(arguments.column, _span(arguments))
+    export(table, arguments.file)
+    print(f"{table.num_rows} trials: {arguments.file}")
+    return ExitCode.OK
+
+
+def _history_synthesize(arguments: argparse.Namespace) -> int:
+    from tasks.detection.synthetic import read_noise
+    from tasks.detection.synthetic_history import parse_incident, synthesize, write
+    from tasks.results.history import History
+
+    noise, pairs = read_noise(arguments.noise, arguments.night_effect, arguments.pairs, arguments.seed)
+    incidents = [parse_incident(text, arguments.nights) for text in arguments.incident]
+    nights = synthesize(noise, arguments.nights, pairs, arguments.seed, incidents)
+    print("\n".join(write(History(locations.results()), nights)))
+    return ExitCode.OK
+
+
+def _history_accept(arguments: argparse.Namespace) -> int:
+    from flows.decisions import accept
+    from tasks.results.history import parse_day
+
+    night = parse_day("night", arguments.night)
+    print("\n".join(accept(locations.results(), arguments.cell, night, arguments.why, arguments.by)))
+    return ExitCode.OK
+
+
+def _history_undo(arguments: argparse.Namespace) -> int:
+    from flows.decisions import undo
+
+    print(undo(locations.results(), arguments.event, arguments.why, arguments.by))
+    return ExitCode.OK
+
+
+def _history_events(_: argparse.Namespace) -> int:
+    from flows.decisions import list_events
+
+    print("\n".join(list_events(locations.results())))
+    return ExitCode.OK
+
+
+def _verdict(arguments: argparse.Namespace) -> int:
+    from flows.decisions import read_tonight
+    from tasks.reporting.verdicts import describe_tonight, encode_tonight
+    from tasks.results.history import parse_day
+
+    day = parse_day("night", arguments.night)
+    tonight = read_tonight(locations.results(), day, arguments.run)
+    if tonight is None:
+        wanted = " of ".join(["nightly run", *(str(each) for each in (arguments.run, day) if each)])
+        print(f"NOT MEASURED: the history holds no {wanted}; `prefect deployment run benchmark/nightly` measures one")
+        return ExitCode.NOT_MEASURED
+    if arguments.json:
+        print(encode_tonight(tonight))
+    else:
+        print("\n".join(describe_tonight(tonight)))
+    return tonight.exit_code
+
+
+def _history_verify(_: argparse.Namespace) -> int:
+    from tasks.results.history import DAMAGED, History
+
+    damaged = History(locations.results()).set_aside()
+    for name, reason in damaged.items():
+        print(f"{name} is damaged ({reason}): set aside in {DAMAGED}; `stratbench history add` takes its run in again")
+    if not damaged:
+        print("every file can be read")
+    return ExitCode.INVALID if damaged else ExitCode.OK
+
+
+def _span(arguments: argparse.Namespace) -> "Span":
+    from tasks.results.history import parse_span
+
+    return parse_span(arguments.since, arguments.until, arguments.where)
+
+
+def _backtest(arguments: argparse.Namespace) -> int:
+    from tasks.detection import backtest
+    from tasks.detection.series import COLUMNS
+    from tasks.results.events import Events
+    from tasks.results.history import History
+
+    if arguments.history:
+        place = locations.results()
+        nights, events = History(place).nights(COLUMNS), Events(place).read()
+        backtest.main_history(nights, events, arguments.installations, arguments.seed, arguments.json)
+        return ExitCode.OK
+    backtest.main(
+        run=arguments.noise,
+        night=arguments.night_effect,
+        num_pairs=arguments.pairs,
+        num_installations=arguments.installations,
+        seed=arguments.seed,
+        as_json=arguments.json,
+    )
+    return ExitCode.OK
+
+
+def _control_build(arguments: argparse.Namespace) -> int:
+    from flows import control
+
+    for line in control.build(arguments.revision, arguments.requirements):
+        print(line, flush=True)
+    return ExitCode.OK
+
+
+def _control_set(arguments: argparse.Namespace) -> int:
+    from flows import control
+
+    print(control.settle(locations.results(), arguments.name, arguments.why, arguments.by))
+    return ExitCode.OK
+
+
+def _control_show(_: argparse.Namespace) -> int:
+    from flows import control
+
+    print("\n".join(control.describe(locations.results())))
+    return ExitCode.OK
