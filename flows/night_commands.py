@@ -25,15 +25,18 @@ def add(commands: Any) -> None:
     backtest = detector.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
         "backtest", help="how often it cries wolf and what it finds, on synthetic nights"
     )
-    backtest.add_argument(
-        "--noise", type=float, default=0.05, help="from run to run, as a share (default: %(default)s)"
-    )
-    backtest.add_argument("--night-effect", type=float, default=0.01, help="on one arm (default: %(default)s)")
-    backtest.add_argument("--pairs", type=int, default=None, help="of each cell in a night (default: by the noise)")
+    _add_noise(backtest)
     backtest.add_argument("--installations", type=int, default=100, help="simulated (default: %(default)s)")
-    backtest.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    backtest.add_argument("--history", action="store_true", help="on the nights of this history, resampled")
     backtest.add_argument("--json", action="store_true", help="print the figures as JSON")
     backtest.set_defaults(handler=_backtest)
+
+
+def _add_noise(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--noise", type=float, default=0.05, help="from run to run, as a share (default: %(default)s)")
+    command.add_argument("--night-effect", type=float, default=0.01, help="on one arm (default: %(default)s)")
+    command.add_argument("--pairs", type=int, default=None, help="of each cell in a night (default: by the noise)")
+    command.add_argument("--seed", type=int, default=1, help="default: %(default)s")
 
 
 def _add_control(control: argparse.ArgumentParser) -> None:
@@ -67,6 +70,17 @@ def _add_history(history: argparse.ArgumentParser) -> None:
             "--where", action="append", default=[], metavar="COLUMN=VALUE", help="trials with that value"
         )
     actions.add_parser("verify", help="read everything, set damaged files aside").set_defaults(handler=_history_verify)
+    synthesis = actions.add_parser("synthesize", help="fill an empty history with synthetic nights")
+    _add_noise(synthesis)
+    synthesis.add_argument("--nights", type=int, default=365, help="default: %(default)s")
+    synthesis.add_argument(
+        "--incident",
+        action="append",
+        default=[],
+        metavar="KIND:NIGHT[-NIGHT][:SHARE[:CELLS]]",
+        help="what happens, for example upgrade:200:.15; may be given again",
+    )
+    synthesis.set_defaults(handler=_history_synthesize)
     accept = actions.add_parser("accept", help="a change is intended: begin a new baseline")
     accept.add_argument(
         "--cell", nargs="+", action="extend", default=[], help="its name in the verdict (default: all that changed)"
@@ -110,6 +124,18 @@ def _history_export(arguments: argparse.Namespace) -> int:
     table = History(locations.results()).read(arguments.column, _span(arguments))
     export(table, arguments.file)
     print(f"{table.num_rows} trials: {arguments.file}")
+    return ExitCode.OK
+
+
+def _history_synthesize(arguments: argparse.Namespace) -> int:
+    from tasks.detection.synthetic import read_noise
+    from tasks.detection.synthetic_history import parse_incident, synthesize, write
+    from tasks.results.history import History
+
+    noise, pairs = read_noise(arguments.noise, arguments.night_effect, arguments.pairs, arguments.seed)
+    incidents = [parse_incident(text, arguments.nights) for text in arguments.incident]
+    nights = synthesize(noise, arguments.nights, pairs, arguments.seed, incidents)
+    print("\n".join(write(History(locations.results()), nights)))
     return ExitCode.OK
 
 
@@ -172,9 +198,17 @@ def _span(arguments: argparse.Namespace) -> "Span":
 
 
 def _backtest(arguments: argparse.Namespace) -> int:
-    from tasks.detection.backtest import main as backtest
+    from tasks.detection import backtest
+    from tasks.detection.series import COLUMNS
+    from tasks.results.events import Events
+    from tasks.results.history import History
 
-    backtest(
+    if arguments.history:
+        place = locations.results()
+        nights, events = History(place).nights(COLUMNS), Events(place).read()
+        backtest.main_history(nights, events, arguments.installations, arguments.seed, arguments.json)
+        return ExitCode.OK
+    backtest.main(
         run=arguments.noise,
         night=arguments.night_effect,
         num_pairs=arguments.pairs,

@@ -2,16 +2,18 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.detection.detector import CellState, Detector, pairs_needed
-from tasks.detection.synthetic import Noise, simulate_nights
-from tasks.domain.refusal import Refusal
+from tasks.detection.detector import CellState, Detector, Floats
+from tasks.detection.resampling import Resampler
+from tasks.detection.synthetic import Night, Noise, check_number, read_noise, simulate_nights
+from tasks.results import history
+from tasks.results.events import Event
 
 NIGHTS_BEFORE = 40
 """Of history, before anything is counted."""
@@ -31,9 +33,12 @@ class Characteristic:
     """What the detector does under one kind of noise."""
 
     title: str
-    noise: Noise
+    noise: Noise | None
+    """Null: that of nights which were measured."""
     num_pairs: int
     """K, pairs of each cell in a night."""
+    num_cells: int
+    """Of an installation."""
     false_alarms_per_configuration_year: float
     """In both directions."""
     error: float
@@ -43,44 +48,70 @@ class Characteristic:
 
     @property
     def false_alarms_per_installation_year(self) -> float:
-        """Of CELLS cells together."""
-        return CELLS * self.false_alarms_per_configuration_year
+        """Of its cells together."""
+        return self.num_cells * self.false_alarms_per_configuration_year
 
     def describe(self) -> dict[str, Any]:
         """All of it, for JSON."""
         return asdict(self) | {"false_alarms_per_installation_year": self.false_alarms_per_installation_year}
 
 
+Simulate = Callable[[np.random.Generator, Floats], Iterator[Night]]
+"""Nights with changes, of shape (nights,)."""
+
+
 def measure(noise: Noise, num_pairs: int, num_installations: int, seed: int, title: str = "as given") -> Characteristic:
     """Simulate a year of so many installations in which nothing happens, and as many cells that grow slower."""
     num_cells = CELLS * num_installations
-    quiet = np.zeros(NIGHTS_BEFORE + NIGHTS_A_YEAR)
-    alarms = sum(is_new for is_new, _ in _alarms(noise, num_cells, num_pairs, quiet, seed))
-    power = {}
-    for place, change in enumerate(CHANGES, start=1):
-        slowed = np.repeat([0.0, math.log1p(change)], [NIGHTS_BEFORE, max(WITHIN)])
-        found = [
-            states == CellState.REGRESSED for _, states in _alarms(noise, num_cells, num_pairs, slowed, seed + place)
-        ]
-        power[f"{change:.2f}"] = {str(nights): float(np.any(found[:nights], axis=0).mean()) for nights in WITHIN}
+    alarms, power = _count(lambda *given: simulate_nights(noise, num_cells, num_pairs, *given), num_cells, seed)
+    return _characteristic(title, noise, num_pairs, CELLS, alarms, power)
+
+
+def measure_history(resampler: Resampler, num_installations: int, seed: int) -> Characteristic:
+    """The same with nights that were measured: each installation is that of the history, resampled."""
+    num_cells = resampler.num_cells * num_installations
+    alarms, power = _count(lambda *given: resampler.simulate(num_installations, *given), num_cells, seed)
+    return _characteristic("resampled", None, resampler.num_pairs, resampler.num_cells, alarms, power)
+
+
+def _characteristic(
+    title: str,
+    noise: Noise | None,
+    num_pairs: int,
+    num_cells: int,
+    alarms: NDArray[np.int_],
+    power: dict[str, dict[str, float]],
+) -> Characteristic:
     return Characteristic(
         title=title,
         noise=noise,
         num_pairs=num_pairs,
+        num_cells=num_cells,
         false_alarms_per_configuration_year=float(np.mean(alarms)),
-        error=float(np.std(alarms)) / math.sqrt(num_cells),
+        error=float(np.std(alarms)) / math.sqrt(len(alarms)),
         power=power,
     )
 
 
+def _count(simulate: Simulate, num_cells: int, seed: int) -> tuple[NDArray[np.int_], dict[str, dict[str, float]]]:
+    """False alarms of each cell in a year, and power."""
+    quiet = np.zeros(NIGHTS_BEFORE + NIGHTS_A_YEAR)
+    alarms = np.sum([is_new for is_new, _ in _alarms(simulate, num_cells, quiet, seed)], axis=0)
+    power = {}
+    for place, change in enumerate(CHANGES, start=1):
+        slowed = np.repeat([0.0, math.log1p(change)], [NIGHTS_BEFORE, max(WITHIN)])
+        found = [states == CellState.REGRESSED for _, states in _alarms(simulate, num_cells, slowed, seed + place)]
+        power[f"{change:.2f}"] = {str(nights): float(np.any(found[:nights], axis=0).mean()) for nights in WITHIN}
+    return alarms, power
+
+
 def _alarms(
-    noise: Noise, num_cells: int, num_pairs: int, changes: NDArray[np.float64], seed: int
+    simulate: Simulate, num_cells: int, changes: Floats, seed: int
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.object_]]]:
     """Of each night after NIGHTS_BEFORE, which cells alarm anew, and all states."""
-    detector, source = Detector(num_cells), np.random.default_rng(seed)
+    detector = Detector(num_cells)
     was_alarmed = np.zeros(num_cells, dtype=bool)
-    nights = simulate_nights(noise, num_cells, num_pairs, source, changes)
-    for number, night in enumerate(nights):
+    for number, night in enumerate(simulate(np.random.default_rng(seed), changes)):
         states = detector.judge(night.pairs, night.measure_again)
         is_alarmed = np.isin(states, ALARMS)
         if number >= NIGHTS_BEFORE:
@@ -99,38 +130,49 @@ def scenarios(noise: Noise) -> Iterator[tuple[str, Noise]]:
 
 def main(run: float, night: float, num_pairs: int | None, num_installations: int, seed: int, as_json: bool) -> None:
     """Measure every scenario and print it. Raises Refusal on nonsense."""
-    for name, value, low, high in (
-        ("noise", run, 0.001, 0.5),
-        ("night_effect", night, 0, 0.2),
-        ("pairs", 6 if num_pairs is None else num_pairs, 4, 500),
-        ("installations", num_installations, LEAST_INSTALLATIONS, MOST_INSTALLATIONS),
-        ("seed", seed, 0, math.inf),
-    ):
-        if not low <= value <= high:
-            raise Refusal(f"{name}={value} must be a number from {low:g} to {high:g}")
-    noise = Noise(run=run, night=night)
-    chosen = pairs_needed(run) if num_pairs is None else num_pairs
+    check_number("installations", num_installations, LEAST_INSTALLATIONS, MOST_INSTALLATIONS)
+    noise, chosen = read_noise(run, night, num_pairs, seed)
     found = [measure(each, chosen, num_installations, seed, title) for title, each in scenarios(noise)]
     if as_json:
-        print(
-            json.dumps(
-                {
-                    "is_synthetic": True,
-                    "seed": seed,
-                    **found[0].describe(),
-                    "scenarios": [each.describe() for each in found],
-                },
-                indent=2,
-            )
-        )
+        figures = found[0].describe() | {"scenarios": [each.describe() for each in found]}
+        print(json.dumps({"is_synthetic": True, "seed": seed, **figures}, indent=2))
         return
     print(
         f"SYNTHETIC: {num_installations} installations of {CELLS} cells, each a year of nights of {chosen} pairs after "
         f"{NIGHTS_BEFORE} nights of history; runs differ by {run:.1%}, nights by {night:.1%}; seed {seed}"
     )
+    _print(found)
+
+
+def main_history(
+    nights: Sequence[history.Night], events: Sequence[Event], num_installations: int, seed: int, as_json: bool
+) -> None:
+    """The same for nights that were measured. Raises Refusal on nonsense, and where they are too few."""
+    check_number("installations", num_installations, LEAST_INSTALLATIONS, MOST_INSTALLATIONS)
+    check_number("seed", seed, 0, math.inf)
+    resampler = Resampler(nights, events)
+    found = measure_history(resampler, num_installations, seed)
+    is_synthetic = any(night.is_synthetic for night in nights)
+    if as_json:
+        facts = {"is_synthetic": is_synthetic, "is_resampled": True, "seed": seed, **resampler.describe()}
+        print(json.dumps(facts | found.describe(), indent=2))
+        return
+    print(
+        f"{'SYNTHETIC, RESAMPLED' if is_synthetic else 'RESAMPLED'}: {num_installations} installations of the "
+        f"{found.num_cells} cells of this history, each a year of nights of up to {found.num_pairs} pairs after "
+        f"{NIGHTS_BEFORE}, from {resampler.num_nights} nights in blocks of consecutive ones; seed {seed}"
+    )
+    _print([found])
+    print(
+        f"In this history itself {resampler.num_alarms} alarms in {resampler.num_years:.1f} years of cells with a "
+        "baseline, of what happened and of what did not; nights on which one stood are not resampled"
+    )
+
+
+def _print(found: Sequence[Characteristic]) -> None:
     chances = [f"{change} in {nights}" for change in ("5 %", "10 %", "20 %") for nights in WITHIN]
     print(f"{'':<46}{'false alarms a year':>24}   chance of finding a slow-down of so much in so many nights")
-    print(f"{'':<46}{'a cell':>14}{'all 9':>10}   " + "".join(f"{text:>10}" for text in chances))
+    print(f"{'':<46}{'a cell':>14}{f'all {found[0].num_cells}':>10}   " + "".join(f"{text:>10}" for text in chances))
     for each in found:
         alarms = f"{each.false_alarms_per_configuration_year:.3f} ± {each.error:.3f}"
         values = "".join(f"{value:>10.2f}" for by_nights in each.power.values() for value in by_nights.values())

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from tasks.detection.detector import BASELINE_NIGHTS, MIN_PAIRS, CellState, Detector, Floats, locate, variances
 from tasks.detection.series import ENVIRONMENT, Observations, observe
@@ -137,50 +137,8 @@ class Tonight:
         return NightState[self.exit_code.name]
 
 
-def judge_nights(nights: Sequence[Night], events: Sequence[Event] = ()) -> Tonight | None:
-    """Replay the detector over nights with `series.COLUMNS`, the earliest first; None without one."""
-    if not nights:
-        return None
-    seen = observe(nights)
-    first = seen.first.copy()
-    first[[night.ending is not Ending.ENDED for night in nights]] = np.nan
-    timelines = [
-        _Timeline(cuts=_moves(seen.shared[seen.shared["key"] == key]) | _accepted(events, nights, label))
-        for key, label in enumerate(seen.labels)
-    ]
-    detector = Detector(len(timelines))
-    for number, night in enumerate(nights):
-        detector.accept(np.array([number in timeline.cuts for timeline in timelines], dtype=bool))
-        detector.judge(first[number], seen.second[number])
-        values, (low, high) = locate(first[number]), detector.band()
-        for key in np.flatnonzero(seen.is_asked[number]).tolist():
-            standing = detector.states[key] if detector.states[key] in STANDING else None
-            point = _Point(
-                number=number,
-                state=_state(night, detector, key, first[number, key], seen, number),
-                standing=None if standing is None else NightState(standing),
-                value=math.exp(values[key]) if np.isfinite(values[key]) else None,
-                band=(math.exp(low[key]), math.exp(high[key])) if np.isfinite(low[key]) else None,
-            )
-            timelines[key].points.append(point)
-    found = [
-        _verdict(seen, key, timelines[key], nights, detector) for key in np.flatnonzero(seen.is_asked[-1]).tolist()
-    ]
-    return Tonight(
-        day=nights[-1].day,
-        run_name=nights[-1].run_name,
-        ending=nights[-1].ending,
-        num_nights=len(nights),
-        has_control=nights[-1].has_control,
-        is_synthetic=any(night.is_synthetic for night in nights),
-        noise=_noise(first[:, [cell is not None for cell in seen.cells]], nights[-1].has_control),
-        verdicts=tuple(verdict for verdict in found if verdict.cell is not None),
-        platform=tuple(verdict for verdict in found if verdict.cell is None),
-    )
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Point:
+class Point:
     """A night of one series."""
 
     number: int
@@ -191,13 +149,76 @@ class _Point:
 
 
 @dataclass(kw_only=True, slots=True)
-class _Timeline:
+class Timeline:
     """One series, night after night."""
 
     cuts: dict[int, str]
     """Why a night, by its number, begins a new baseline."""
-    points: list[_Point] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
     """Of the nights in which it was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Replay:
+    """Nights as the detector saw them, one after the other."""
+
+    seen: Observations
+    first: Floats
+    """As `seen.first`, NaN in a night that did not come to its end."""
+    timelines: Sequence[Timeline]
+    """By series."""
+    detector: Detector
+    """After the last night."""
+
+
+def replay(nights: Sequence[Night], events: Sequence[Event] = ()) -> Replay:
+    """Put nights with `series.COLUMNS`, the earliest first, before the detector."""
+    seen = observe(nights)
+    first = seen.first.copy()
+    first[[night.ending is not Ending.ENDED for night in nights]] = np.nan
+    timelines = [
+        Timeline(cuts=_moves(seen.shared[seen.shared["key"] == key]) | _accepted(events, nights, seen, key))
+        for key in range(len(seen.labels))
+    ]
+    detector = Detector(len(timelines))
+    for number, night in enumerate(nights):
+        detector.accept(np.array([number in timeline.cuts for timeline in timelines], dtype=bool))
+        detector.judge(first[number], seen.second[number])
+        values, (low, high) = locate(first[number]), detector.band()
+        for key in np.flatnonzero(seen.is_asked[number]).tolist():
+            standing = detector.states[key] if detector.states[key] in STANDING else None
+            point = Point(
+                number=number,
+                state=_state(night, detector, key, first[number, key], seen, number),
+                standing=None if standing is None else NightState(standing),
+                value=math.exp(values[key]) if np.isfinite(values[key]) else None,
+                band=(math.exp(low[key]), math.exp(high[key])) if np.isfinite(low[key]) else None,
+            )
+            timelines[key].points.append(point)
+    return Replay(seen=seen, first=first, timelines=timelines, detector=detector)
+
+
+def judge_nights(nights: Sequence[Night], events: Sequence[Event] = ()) -> Tonight | None:
+    """Replay the detector over nights with `series.COLUMNS`, the earliest first; None without one."""
+    if not nights:
+        return None
+    past = replay(nights, events)
+    seen = past.seen
+    found = [
+        _verdict(seen, key, past.timelines[key], nights, past.detector)
+        for key in np.flatnonzero(seen.is_asked[-1]).tolist()
+    ]
+    return Tonight(
+        day=nights[-1].day,
+        run_name=nights[-1].run_name,
+        ending=nights[-1].ending,
+        num_nights=len(nights),
+        has_control=nights[-1].has_control,
+        is_synthetic=any(night.is_synthetic for night in nights),
+        noise=_noise(past.first[:, [cell is not None for cell in seen.cells]], nights[-1].has_control),
+        verdicts=tuple(verdict for verdict in found if verdict.cell is not None),
+        platform=tuple(verdict for verdict in found if verdict.cell is None),
+    )
 
 
 def _state(night: Night, detector: Detector, key: int, pairs: Floats, seen: Observations, number: int) -> NightState:
@@ -227,25 +248,35 @@ def _moves(shared: pd.DataFrame) -> dict[int, str]:
     return found
 
 
-def _accepted(events: Sequence[Event], nights: Sequence[Night], label: str) -> dict[int, str]:
-    """The nights from which on somebody accepted a change of that cell; a machine is named by its name."""
+def _accepted(events: Sequence[Event], nights: Sequence[Night], seen: Observations, key: int) -> dict[int, str]:
+    """The nights from which on somebody accepted a change of that series; a machine is named by its name."""
     found = {}
     for event in effective(events):
-        is_meant = event.kind is Kind.ACCEPT and (not event.cells or label in event.cells)
+        is_meant = event.kind is Kind.ACCEPT and (
+            not event.cells or any(_names(seen, key, name) for name in event.cells)
+        )
         number = next((n for n, night in enumerate(nights) if event.night and night.day >= event.night), None)
         if is_meant and number is not None:
             found[number] = f"accepted by {event.by}: {event.why}"
     return found
 
 
-def _verdict(seen: Observations, key: int, timeline: _Timeline, nights: Sequence[Night], detector: Detector) -> Verdict:
+def _names(seen: Observations, key: int, name: str) -> bool:
+    """Whether that is a label of the series, or was one when there were fewer series, or others."""
+    cell, label = seen.cells[key], seen.labels[key]
+    if cell is None or not name.startswith(f"{cell.label}, "):
+        return name in (label, cell and cell.label)
+    return name == label or set(name.removeprefix(f"{cell.label}, ").split(", ")) <= seen.facts[key]
+
+
+def _verdict(seen: Observations, key: int, timeline: Timeline, nights: Sequence[Night], detector: Detector) -> Verdict:
     points, last = timeline.points, timeline.points[-1]
     shown = [point.standing or point.state for point in points]
     held = next((n for n, state in enumerate(reversed(shown)) if state != shown[-1]), len(shown))
     num_pairs = int(np.isfinite(seen.first[-1, key]).sum())
     change, error = float(detector.change[key]), float(detector.error[key])
     is_known = last.band is not None
-    width = error * float(stats.t.ppf((1 + LEVEL) / 2, detector.freedom[key]))
+    width = error * float(special.stdtrit(detector.freedom[key], (1 + LEVEL) / 2))
     low, middle, high = (math.exp(change + sign * width) if is_known else None for sign in (-1, 0, 1))
     begin = max(timeline.cuts, default=0)
     has_changed = {last.state, last.standing} & {NightState.SUSPECT, NightState.REGRESSED, NightState.IMPROVED}
@@ -277,14 +308,15 @@ def _verdict(seen: Observations, key: int, timeline: _Timeline, nights: Sequence
     )
 
 
-def _step(points: Sequence[_Point]) -> int | None:
+def _step(points: Sequence[Point]) -> int | None:
     """The number of the first night of the second level, by least squares over ln values; None below 3 values."""
     known = [(point.number, math.log(point.value)) for point in points if point.value is not None]
     if len(known) < MIN_STEP_NIGHTS:
         return None
     values = np.array([value for _, value in known])
-    errors = [values[:n].var() * n + values[n:].var() * (len(values) - n) for n in range(1, len(values))]
-    return known[1 + int(np.argmin(errors))][0]
+    sums, counts = np.cumsum(values - values.mean())[:-1], np.arange(1, len(values))
+    explained = sums**2 * (1 / counts + 1 / (len(values) - counts))  # what is after it sums to the opposite
+    return known[1 + int(np.argmax(explained))][0]
 
 
 def _difference(environments: pd.DataFrame, before: int | None, after: int) -> tuple[str, ...]:

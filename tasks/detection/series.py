@@ -41,6 +41,8 @@ class Observations:
     """Of a machine, its name."""
     cells: tuple[Cell | None, ...]
     """Null for a machine."""
+    facts: tuple[frozenset[str], ...]
+    """All that a label may say of a series: more is said the more series there are."""
     first: Floats
     """Values of the first look, of shape (nights, series, most pairs), NaN behind the others."""
     second: Floats
@@ -59,21 +61,25 @@ def observe(nights: Sequence[Night]) -> Observations:
     """Nights with COLUMNS as arrays."""
     rows = _rows(nights)
     named = list(_cells(rows))
+    cells = [cell for _, cell, _ in named]
     other = rows[rows["arm"] == Arm.OTHER]
+    with_control = [number for number, night in enumerate(nights) if night.has_control]
     machines = [str(name) for name in other["hostname"].unique()]
     control = _control(other, machines, len(nights))
     first, second = (
-        _joined(_looks(rows, role, len(nights), len(named)), control) for role in (Role.MEASURED, Role.AGAIN)
+        _joined(_looks(rows, role, with_control, len(nights), len(named)), control)
+        for role in (Role.MEASURED, Role.AGAIN)
     )
     here = rows[(rows["arm"] == Arm.HERE) & rows["value"].notna()]
     return Observations(
-        labels=(*(label for label, _ in named), *machines),
-        cells=(*(cell for _, cell in named), *(None for _ in machines)),
+        labels=(*(label for label, _, _ in named), *machines),
+        cells=(*cells, *(None for _ in machines)),
+        facts=(*(facts for _, _, facts in named), *(frozenset() for _ in machines)),
         first=first,
         second=second,
-        is_asked=np.hstack([_asked(rows, nights, [cell for _, cell in named]), np.isfinite(control).any(axis=2)]),
-        statuses=rows.groupby(["night", "key"])["status"].agg(set).to_dict(),
-        shared=_shared(rows, len(named), machines),
+        is_asked=np.hstack([_asked(rows, nights, cells), np.isfinite(control).any(axis=2)]),
+        statuses=_statuses(rows),
+        shared=_shared(rows, with_control, len(named), machines),
         environments=here.groupby("night")[ENVIRONMENT].first().fillna("none"),
     )
 
@@ -84,27 +90,40 @@ def _rows(nights: Sequence[Night]) -> pd.DataFrame:
     rows = rows[rows["role"].isin((Role.MEASURED, Role.AGAIN))].reset_index(drop=True)
     rows["key"] = rows.groupby(CONFIGURATION, dropna=False, sort=False).ngroup()
     is_valid = rows["status"] == Status.VALID
-    rows["value"] = np.log((rows["training_seconds"] / rows["num_epochs"]).where(is_valid).astype(float))
+    seconds = rows["training_seconds"] / rows["num_epochs"]
+    rows["value"] = np.log(seconds.where(is_valid & (seconds > 0)).astype(float))
     return rows
 
 
-def _cells(rows: pd.DataFrame) -> Iterator[tuple[str, Cell]]:
-    """Label and cell of each series, in the order of their keys; equal cells are told apart by what else differs."""
-    records: list[dict[str, Any]] = (
-        rows.drop_duplicates("key").sort_values("key")[CONFIGURATION].astype(object).to_dict("records")  # type: ignore[assignment]
-    )
-    records = [{name: None if pd.isna(value) else value for name, value in record.items()} for record in records]
+def _statuses(rows: pd.DataFrame) -> Mapping[Hashable, set[str]]:
+    found: dict[Hashable, set[str]] = {}
+    for night, key, status in rows[["night", "key", "status"]].drop_duplicates().itertuples(index=False):
+        found.setdefault((night, key), set()).add(status)
+    return found
+
+
+def _cells(rows: pd.DataFrame) -> Iterator[tuple[str, Cell, frozenset[str]]]:
+    """Label, cell and facts of each series, in the order of their keys; equal cells are told apart by what differs."""
+    found = rows.drop_duplicates("key").sort_values("key")[CONFIGURATION].astype(object).to_dict("records")
+    records: list[dict[str, Any]] = [{str(name): _plain(value) for name, value in each.items()} for each in found]
     cells = TypeAdapter(list[Cell]).validate_python([record | {"setting": record} for record in records])
     for record, cell in zip(records, cells, strict=True):
         same = [other for other, another in zip(records, cells, strict=True) if another == cell]
         different = [name for name in CONFIGURATION if len({other[name] for other in same}) > 1]
-        yield ", ".join([cell.label, *(f"{name} {record[name]}" for name in different)]), cell
+        label = ", ".join([cell.label, *(f"{name} {record[name]}" for name in different)])
+        yield label, cell, frozenset(f"{name} {value}" for name, value in record.items())
 
 
-def _looks(rows: pd.DataFrame, role: Role, num_nights: int, num_cells: int) -> Floats:
+def _plain(value: Any) -> Any:
+    """As it was asked for: pandas makes numbers with a fraction of whole ones beside a null."""
+    if pd.isna(value):
+        return None
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _looks(rows: pd.DataFrame, role: Role, with_control: Sequence[int], num_nights: int, num_cells: int) -> Floats:
     """ln ratios, or without a control ln seconds, of shape (nights, cells, most pairs), NaN behind the others."""
     chosen = rows[(rows["role"] == role) & rows["value"].notna()]
-    with_control = rows.loc[rows["arm"] == Arm.OTHER, "night"].unique()
     table = chosen.pivot_table(index=["night", "key", "block"], columns="arm", values="value")
     table = table.reindex(columns=list(Arm)).reset_index()
     control = table[Arm.OTHER].where(table["night"].isin(with_control), 0.0)
@@ -113,12 +132,20 @@ def _looks(rows: pd.DataFrame, role: Role, num_nights: int, num_cells: int) -> F
 
 
 def _control(other: pd.DataFrame, machines: Sequence[str], num_nights: int) -> Floats:
-    """The control's ln seconds on each machine, the mean over the cells of a block that has them all; as `_looks`."""
-    chosen = other[other["role"] == Role.MEASURED]
-    blocks = chosen.groupby(["night", "hostname", "block"])["value"].agg(["mean", "count"]).reset_index()
-    blocks = blocks[blocks["count"] == blocks.groupby(["night", "hostname"])["count"].transform("max")]
+    """The control's ln seconds on each machine, the mean over the cells of a block; as `_looks`.
+
+    A cell that is missing in some blocks, or was added, leaves the mean where it was: each counts by how it differs
+    from its own median.
+    """
+    chosen = other[(other["role"] == Role.MEASURED) & other["value"].notna()]
+    usual = chosen.groupby(["hostname", "key"])["value"].median()
+    levels = usual.groupby("hostname").mean()
+    pairs = pd.MultiIndex.from_frame(chosen[["hostname", "key"]])
+    chosen = chosen.assign(value=chosen["value"].to_numpy() - usual.reindex(pairs).to_numpy())
+    blocks = chosen.groupby(["night", "hostname", "block"])["value"].mean().reset_index()
+    blocks["value"] += levels.reindex(blocks["hostname"]).to_numpy()
     blocks["key"] = [machines.index(name) for name in blocks["hostname"]]
-    return _filled(blocks.rename(columns={"mean": "value"}).dropna(subset="value"), num_nights, len(machines))
+    return _filled(blocks, num_nights, len(machines))
 
 
 def _filled(table: pd.DataFrame, num_nights: int, num_series: int) -> Floats:
@@ -154,20 +181,20 @@ def _asked(rows: pd.DataFrame, nights: Sequence[Night], cells: Sequence[Cell]) -
     return np.asarray(has_rows | (is_planned.reshape(has_rows.shape) & has_begun & ~is_elsewhere))
 
 
-def _shared(rows: pd.DataFrame, num_cells: int, machines: Sequence[str]) -> pd.DataFrame:
+def _shared(rows: pd.DataFrame, with_control: Sequence[int], num_cells: int, machines: Sequence[str]) -> pd.DataFrame:
     """By `key` and `night`: what both arms share, the control's environment with it, as texts; null if not known."""
     by_cell = ["key", "night"]
-    of_cells = rows.groupby(by_cell)[SHARED].first().fillna("none")
-    other = rows[rows["arm"] == Arm.OTHER]
-    nights = pd.Index(other["night"].unique())
-    control = other[other["value"].notna()].groupby(by_cell)[ENVIRONMENT].first().fillna("none")
+    of_cells = rows.groupby(by_cell)[SHARED].first()
+    of_cells["gpu_driver"] = of_cells["gpu_driver"].fillna("none")
+    of_cells["num_parameters"] = of_cells["num_parameters"].astype("Int64")  # null where nothing was trained
+    is_control = (rows["arm"] == Arm.OTHER) & rows["value"].notna()
+    control = rows[is_control].groupby(by_cell)[ENVIRONMENT].first().fillna("none")
     of_cells = of_cells.join(control.add_prefix("control's ")).reset_index()
-    of_cells["control"] = np.where(of_cells["night"].isin(nights), "pinned", "none")
+    of_cells["control"] = np.where(of_cells["night"].isin(with_control), "pinned", "none")
     of_machines = of_cells[of_cells["control"] == "pinned"].merge(rows[[*by_cell, "hostname"]].drop_duplicates())
-    sizes = of_machines.groupby(["hostname", "night"])["key"].nunique().rename("cells").reset_index()
     of_machines = (
         of_machines.drop(columns=["key", "num_parameters"]).groupby(["hostname", "night"]).first().reset_index()
     )
-    of_machines = of_machines.merge(sizes)
+    of_machines = of_machines[of_machines["hostname"].isin(machines)]
     of_machines["key"] = [num_cells + machines.index(name) for name in of_machines["hostname"]]
     return pd.concat([of_cells, of_machines.drop(columns="hostname")]).sort_values(["key", "night"])

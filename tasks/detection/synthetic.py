@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.detection.detector import REMEASURED, Bools, Floats
+from tasks.detection.detector import MIN_PAIRS, REMEASURED, Bools, Floats, pairs_needed
+from tasks.domain.refusal import Refusal
 
 OUTLIER_SLOWNESS = 0.3
 """So much slower is an outlier, as a share."""
@@ -36,29 +37,68 @@ class Night:
     """For `Detector.judge`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The runs of one night."""
+
+    first: Floats
+    """ln seconds of tonight's environment and of the control's, of shape (2, cells, K)."""
+    measure_again: Callable[[Bools], Floats]
+    """The second look, of shape (2, cells, REMEASURED x K); NaN in cells that are not asked for."""
+
+
+def read_noise(run: float, night: float, num_pairs: int | None, seed: int) -> tuple[Noise, int]:
+    """The noise, and K, by the noise where it is not given; raises Refusal on nonsense."""
+    for name, value, low, high in (
+        ("noise", run, 0.001, 0.5),
+        ("night_effect", night, 0, 0.2),
+        ("pairs", MIN_PAIRS if num_pairs is None else num_pairs, MIN_PAIRS, 500),
+        ("seed", seed, 0, math.inf),
+    ):
+        check_number(name, value, low, high)
+    return Noise(run=run, night=night), pairs_needed(run) if num_pairs is None else num_pairs
+
+
+def check_number(name: str, value: float, low: float, high: float) -> None:
+    """Raise Refusal unless the value lies between those."""
+    if not low <= value <= high:
+        raise Refusal(f"{name}={value} must be a number from {low:g} to {high:g}")
+
+
 def simulate_nights(
     noise: Noise, num_cells: int, num_pairs: int, source: np.random.Generator, changes: Floats
 ) -> Iterator[Night]:
-    """Night after night; `changes` has shape (nights,) and is added to every cell's ln seconds in that night."""
+    """`simulate_runs` in pairs."""
+    for runs in simulate_runs(noise, num_cells, num_pairs, source, changes):
+        yield Night(paired(runs.first), lambda cells, runs=runs: paired(runs.measure_again(cells)))  # type: ignore[misc]
+
+
+def simulate_runs(
+    noise: Noise, num_cells: int, num_pairs: int, source: np.random.Generator, changes: Floats
+) -> Iterator[Runs]:
+    """Night after night; `changes`, of shape (nights,) or (nights, cells), is added to tonight's ln seconds."""
     effects = noise.night * source.standard_normal(num_cells)
     for change in changes:
-        yield _night(noise, effects + change, num_pairs, source)
+        yield _runs(noise, effects + change, num_pairs, source)
         fresh = noise.night * source.standard_normal(num_cells)
         effects = noise.autocorrelation * effects + math.sqrt(1 - noise.autocorrelation**2) * fresh
 
 
-def _night(noise: Noise, means: Floats, num_pairs: int, source: np.random.Generator) -> Night:
-    def measure_again(cells: Bools) -> Floats:
-        found = np.full((len(means), REMEASURED * num_pairs), np.nan)
-        found[cells] = _pairs(noise, means[cells], REMEASURED * num_pairs, source)
+def _runs(noise: Noise, means: Floats, num_pairs: int, source: np.random.Generator) -> Runs:
+    def measure(cells: Bools, count: int) -> Floats:
+        found = np.full((2, len(means), count), np.nan)
+        shape = (2, int(cells.sum()), count)
+        found[:, cells] = noise.run * source.standard_normal(shape)
+        if noise.outlier_share:
+            found[:, cells] += (source.random(shape) < noise.outlier_share) * math.log1p(OUTLIER_SLOWNESS)
+        found[0] += means[:, np.newaxis]
         return found
 
-    return Night(_pairs(noise, means, num_pairs, source), measure_again)
+    return Runs(
+        measure(np.ones(len(means), dtype=bool), num_pairs), lambda cells: measure(cells, REMEASURED * num_pairs)
+    )
 
 
-def _pairs(noise: Noise, means: Floats, num_pairs: int, source: np.random.Generator) -> Floats:
-    shape = (2, len(means), num_pairs)
-    runs = noise.run * source.standard_normal(shape)
-    if noise.outlier_share:
-        runs += (source.random(shape) < noise.outlier_share) * math.log1p(OUTLIER_SLOWNESS)
-    return np.asarray(means[:, np.newaxis] + runs[0] - runs[1], dtype=np.float64)
+def paired(runs: Floats) -> Floats:
+    """Tonight's ln seconds minus the control's."""
+    return np.asarray(runs[0] - runs[1], dtype=np.float64)

@@ -17,7 +17,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from tasks.domain.cell import Arm
 from tasks.domain.outcome import Status
@@ -146,7 +145,7 @@ class History:
         needed = list(dict.fromkeys([*chosen, *(span.values or {})]))
         if unknown := [name for name in needed if name not in _TRIALS.names]:
             raise ResultsError(f"column={unknown[0]} is none of the table trials; docs/results.md lists them")
-        tables = [table for _, _, table in self._tables(self.entries(span), needed) if isinstance(table, pa.Table)]
+        tables = [table for _, table in self._tables(self.entries(span), needed) if isinstance(table, pa.Table)]
         table = pa.concat_tables([_TRIALS.empty_table().select(needed), *tables])
         for name, wanted in (span.values or {}).items():
             table = table.filter(pc.equal(table[name].cast(pa.string()), wanted))
@@ -165,10 +164,10 @@ class History:
                 ending=Ending(found["ending"]),
                 cells=tuple(found["cells"]),
                 has_control=found["has_control"],
-                trials=table,
+                trials=table.replace_schema_metadata(None),
             )
-            for entry, metadata, table in tables
-            if isinstance(table, pa.Table) and (found := json.loads(metadata.get(_NIGHT, "null")))
+            for entry, table in tables
+            if isinstance(table, pa.Table) and (found := json.loads((table.schema.metadata or {}).get(_NIGHT, "null")))
         )
 
     def set_aside(self) -> dict[str, str]:
@@ -177,7 +176,7 @@ class History:
         The run itself is not touched: append it again.
         """
         found = {}
-        for entry, _, table in self._tables(sorted(self._entries()), _TRIALS.names):
+        for entry, table in self._tables(sorted(self._entries()), _TRIALS.names):
             if not isinstance(table, pa.Table):
                 found[entry.name] = first_line(table)
                 kept = f"{DAMAGED}/{entry.name.rpartition('/')[2]}"
@@ -192,19 +191,18 @@ class History:
 
     def _tables(
         self, entries: Sequence[Entry], columns: Sequence[str]
-    ) -> Iterator[tuple[Entry, Mapping[bytes, bytes], "pa.Table | Exception"]]:
-        """Of each entry its facts and those columns, or why it cannot be read, which a warning says as well."""
+    ) -> Iterator[tuple[Entry, "pa.Table | Exception"]]:
+        """Of each entry those columns, with its facts, or why it cannot be read, which a warning says as well."""
         contents = self._storage.read_many([entry.name for entry in entries])
         for entry in entries:
             content = contents[entry.name]
             try:
                 if isinstance(content, Exception):
                     raise content
-                table = decode(content, _TRIALS, columns)
-                yield entry, pq.read_schema(pa.BufferReader(content)).metadata or {}, table
+                yield entry, decode(content, _TRIALS, columns)
             except (pa.ArrowException, ValueError, KeyError, OSError) as error:
                 LOG.warning("%s cannot be read (%s): left out", entry.name, first_line(error))
-                yield entry, {}, error
+                yield entry, error
 
 
 def night_of(run: Run, tables: Tables, *, has_crashed: bool = False, is_first_look: bool = False) -> Night:

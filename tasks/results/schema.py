@@ -1,6 +1,6 @@
 """The tables of results: every column once, with its type, unit, meaning and nullability."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -166,6 +166,19 @@ def record_schema() -> pa.Schema:
         struct = pa.struct([_field(column) for column in columns if column.name != "trial_key"])
         schema = schema.append(pa.field(name, pa.list_(struct), nullable=False))
     return schema
+
+
+def repeat(rows: Sequence[Mapping[str, object]], places: Sequence[int], columns: Mapping[str, object]) -> pa.Table:
+    """The table `trials` with the row at each of those places, but for whole `columns` of values.
+
+    Raises pyarrow.ArrowInvalid or ValueError for values that are not of their column.
+    """
+    declared = arrow_schema(TRIALS)
+    table = pa.Table.from_pylist(list(rows), schema=declared).take(pa.array(places))
+    for name, values in columns.items():
+        field = declared.field(name)
+        table = table.set_column(declared.get_field_index(name), field, pa.array(values, field.type, from_pandas=True))
+    return table.cast(declared)
 
 
 def upgrade(table: pa.Table, declared: pa.Schema) -> pa.Table:

@@ -168,13 +168,15 @@ def decode(content: bytes, declared: pa.Schema, columns: Sequence[str] | None = 
     """The table in the Parquet file `content`, or those columns of it; raises ValueError where it has not the declared.
 
     The schema is not told to Arrow: it would make nulls of a column whose name is damaged, and names are not under a
-    checksum.
+    checksum. Of columns that are asked for by name the file's own metadata come along.
     """
     file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-    if columns is None or not file.schema_arrow.equals(declared):
+    found = file.schema_arrow
+    if columns is None or not found.equals(declared):
         whole = schema.upgrade(file.read(), declared).cast(declared)  # the reader adds metadata of its own
-        return whole if columns is None else whole.select(columns)
-    return file.read(columns).cast(pa.schema([declared.field(name) for name in columns]))
+        return whole if columns is None else whole.select(columns).replace_schema_metadata(found.metadata)
+    wanted = pa.schema([declared.field(name) for name in columns], found.metadata)
+    return file.read(columns, use_threads=False).cast(wanted)  # threads cost a small file more than they save
 
 
 def _empty() -> pa.Table:

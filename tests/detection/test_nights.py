@@ -41,14 +41,13 @@ ROW: Row = {
 }
 
 
-def replay(
+def make_nights(
     change: Change = lambda night, row: row,
     num_nights: int = NUM_NIGHTS,
     again: Collection[int] = (),
     arms: Sequence[Arm] = tuple(Arm),
     last: Ending = Ending.ENDED,
-    events: Sequence[Event] = (),
-) -> Tonight:
+) -> list[Night]:
     """So many nights of both cells; in those of `again` the second one was measured again."""
     source, nights = np.random.default_rng(5), []
     declared = pa.schema([schema.arrow_schema(schema.TRIALS).field(name) for name in COLUMNS])
@@ -72,7 +71,12 @@ def replay(
                 trials=pa.Table.from_pylist(rows, schema=declared),
             )
         )
-    found = judge_nights(nights, events)
+    return nights
+
+
+def replay(*given: Any, events: Sequence[Event] = (), **named: Any) -> Tonight:
+    """The last of those nights."""
+    found = judge_nights(make_nights(*given, **named), events)
     assert found is not None
     return found
 

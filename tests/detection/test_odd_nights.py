@@ -1,0 +1,134 @@
+"""Histories as they are when something went wrong: nothing raises, nothing is green that was not measured."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tasks.detection.nights import NightState, judge_nights
+from tasks.domain.exit_code import ExitCode
+from tasks.results.events import Event, Kind
+from tests.detection.test_nights import BEGAN, LABELS, NUM_NIGHTS, Row, day, make_nights, replay, slower, states
+
+OK, NO_BASELINE, REGRESSED = NightState.OK, NightState.NO_BASELINE, NightState.REGRESSED
+LAST = NUM_NIGHTS - 1
+
+
+def accept(night: int, *cells: str) -> Event:
+    """Ann's decision."""
+    return Event(
+        kind=Kind.ACCEPT, at=datetime(2026, 5, 1, tzinfo=UTC), by="ann", why="meant", night=day(night), cells=cells
+    )
+
+
+def test_one_cell_alone_has_a_history() -> None:
+    tonight = replay(lambda night, row: row if row["strategy"] == "mirrored" else None)
+    assert [(verdict.label, verdict.state) for verdict in tonight.verdicts] == [(LABELS[1], OK)]
+    assert tonight.platform[0].state is OK
+
+
+def test_history_without_a_single_trial_is_not_measured() -> None:
+    tonight = replay(lambda night, row: None)
+    assert (tonight.verdicts, tonight.platform, tonight.exit_code) == ((), (), ExitCode.NOT_MEASURED)
+    assert tonight.noise is None
+
+
+def test_night_with_second_looks_only_is_inconclusive() -> None:
+    tonight = replay(lambda night, row: row if night < LAST or row["role"] == "again" else None, again=[LAST])
+    assert states(tonight) == [NightState.NOT_MEASURED, NightState.INCONCLUSIVE]
+
+
+def test_night_of_invalid_trials_alone_is_invalid_everywhere() -> None:
+    assert states(replay(lambda night, row: row | ({"status": "invalid"} if night == LAST else {}))) == ["INVALID"] * 2
+
+
+@pytest.mark.parametrize("seconds", [None, float("nan"), 0.0])
+def test_seconds_that_are_none_are_no_measurement(seconds: float | None) -> None:
+    tonight = replay(lambda night, row: row | ({"training_seconds": seconds} if night == LAST else {}))
+    assert states(tonight) == [NightState.INCONCLUSIVE] * 2
+    assert tonight.platform == ()
+
+
+def test_night_whose_trainings_all_failed_is_no_cut() -> None:
+    lost = {"status": "failed", "training_seconds": None, "num_parameters": None, "tensorflow_version": None}
+    tonight = replay(lambda night, row: row | (lost if night == 15 else {}))
+    assert states(tonight) == [OK, OK]
+    assert tonight.verdicts[0].states[15] == NightState.FAILED
+    assert (tonight.verdicts[0].cuts, tonight.verdicts[0].num_nights) == ((), NUM_NIGHTS - 1)
+
+
+def test_night_whose_control_did_not_train_is_inconclusive_and_no_cut() -> None:
+    tonight = replay(lambda night, row: row if (night, row["arm"]) != (15, "other") else None)
+    assert states(tonight) == [OK, OK]
+    assert tonight.verdicts[0].states[15] == NightState.INCONCLUSIVE
+    assert tonight.verdicts[0].cuts == tonight.platform[0].cuts == ()
+
+
+def test_cell_that_the_control_lacks_some_nights_moves_no_machine() -> None:
+    def uneven(night: int, row: Row) -> Row | None:
+        is_slow = row["strategy"] == "mirrored"
+        if is_slow and row["arm"] == "other" and night >= LAST - 1:
+            return row | {"status": "failed", "training_seconds": None}
+        return row | {"training_seconds": row["training_seconds"] * (4 if is_slow else 1)}
+
+    (machine,) = replay(uneven).platform
+    assert machine.state is OK
+    assert machine.value == pytest.approx(20, rel=0.05)  # the geometric mean of 10 and 40
+
+
+def test_cell_that_is_added_later_has_no_baseline_and_cuts_nothing() -> None:
+    tonight = replay(lambda night, row: row if row["strategy"] == "one_device" or night >= 15 else None)
+    assert states(tonight) == [OK, NO_BASELINE]
+    assert tonight.platform[0].state is OK
+    assert [verdict.cuts for verdict in (*tonight.verdicts, *tonight.platform)] == [()] * 3
+
+
+def test_cell_that_changes_hosts_begins_anew_and_what_was_accepted_stays() -> None:
+    def moved(night: int, row: Row) -> Row | None:
+        return slower(12, 0.3)(night, row | {"hostname": "old" if night < 30 else "new"})
+
+    tonight = replay(moved, 35, again=[12], events=[accept(12, LABELS[1])])
+    assert [verdict.label for verdict in tonight.verdicts] == [f"{label}, hostname new" for label in LABELS]
+    assert states(tonight) == [NO_BASELINE] * 2
+    back = replay(lambda n, row: slower(12, 0.3)(n, row | {"hostname": "new" if n == 20 else "old"}), 35, again=[12])
+    assert states(back) == [OK, REGRESSED]
+    for name in (LABELS[1], f"{LABELS[1]}, hostname old", f"{LABELS[1]}, hostname old, dataset mnist"):
+        nights = make_nights(lambda n, row: slower(12, 0.3)(n, row | {"hostname": "new" if n == 20 else "old"}), 35)
+        accepted = judge_nights(nights, [accept(12, name)])
+        assert accepted is not None
+        assert states(accepted) == [OK, OK], name
+    for name in (f"{LABELS[1]}, hostname new", f"{LABELS[1]}, keras_fit", "mirrored, batch 12", "nothing"):
+        assert states(replay(moved, 25, again=[12], events=[accept(12, name)])) == [OK, REGRESSED], name
+
+
+def test_acceptance_on_a_day_without_a_night_begins_with_the_next_one() -> None:
+    nights = [night for night in make_nights(slower(12, 0.3), 30) if night.day != day(12)]
+    tonight = judge_nights(nights, [accept(12), accept(99)])
+    assert tonight is not None
+    assert {cut.day for verdict in tonight.verdicts for cut in verdict.cuts} == {day(13)}
+
+
+def test_two_nightly_runs_on_one_day_are_two_nights() -> None:
+    nights = make_nights(slower(19), 21, again=[19])
+    nights[20] = type(nights[20])(
+        **{name: getattr(nights[20], name) for name in nights[20].__slots__} | {"day": day(19)}
+    )
+    tonight = judge_nights(nights)
+    assert tonight is not None
+    assert states(tonight) == [OK, REGRESSED]
+    assert tonight.verdicts[1].days[-2:] == (day(19), day(19))
+
+
+def test_nights_of_any_number_of_pairs_are_comparable_and_fewer_than_four_are_none() -> None:
+    tonight = replay(lambda night, row: row if row["block"] <= 3 + night % 4 or night == LAST else None)
+    assert states(tonight) == [OK, OK]
+    assert tonight.verdicts[0].num_nights == 15
+    assert tonight.verdicts[0].states[16] == NightState.INCONCLUSIVE
+
+
+def test_days_need_no_order_beyond_that_of_the_nights() -> None:
+    nights = make_nights(num_nights=12)
+    assert nights[0].day == BEGAN
+    tonight = judge_nights([*nights[1:], nights[0]])
+    assert tonight is not None
+    assert tonight.day == BEGAN
+    assert timedelta(0) < nights[-1].day - tonight.day

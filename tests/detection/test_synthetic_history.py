@@ -1,0 +1,170 @@
+"""A year in seconds: incidents of known date and size, and what the nights' verdict makes of them."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+
+from flows.__main__ import main
+from tasks.detection.nights import NightState, Tonight, judge_nights
+from tasks.detection.series import COLUMNS
+from tasks.detection.synthetic import Noise
+from tasks.detection.synthetic_history import BEGAN, Kind, parse_incident, synthesize, write
+from tasks.domain.cell import Cell
+from tasks.domain.exit_code import ExitCode
+from tasks.domain.refusal import Refusal
+from tasks.domain.sweep import Sweep
+from tasks.results.history import Ending, History, Night
+from tasks.results.run import SYNTHETIC, check_run_name
+from tasks.results.schema import TRIALS, arrow_schema
+
+OK, SUSPECT, REGRESSED, NO_BASELINE = (
+    NightState.OK,
+    NightState.SUSPECT,
+    NightState.REGRESSED,
+    NightState.NO_BASELINE,
+)
+CELLS = Sweep(global_batch_sizes=(128,)).cells
+NOISE, K = Noise(run=0.03, night=0.005), 6
+
+
+def make(num_nights: int, *incidents: str, cells: Sequence[Cell] = CELLS, seed: int = 1) -> list[Night]:
+    return list(synthesize(NOISE, num_nights, K, seed, [parse_incident(text, num_nights) for text in incidents], cells))
+
+
+def judge(num_nights: int, *incidents: str) -> Tonight:
+    tonight = judge_nights(make(num_nights, *incidents))
+    assert tonight is not None
+    assert tonight.is_synthetic
+    return tonight
+
+
+def states(tonight: Tonight) -> set[NightState]:
+    return {verdict.state for verdict in tonight.verdicts}
+
+
+def test_quiet_year_has_no_regression() -> None:
+    tonight = judge(365)
+    assert tonight.exit_code is ExitCode.OK
+    assert all(REGRESSED not in verdict.states for verdict in (*tonight.verdicts, *tonight.platform))
+    assert tonight.noise == pytest.approx(0.03, rel=0.25)
+
+
+def test_upgrade_that_slows_by_fifteen_percent_is_regressed_and_no_new_baseline() -> None:
+    for verdict in judge(42, "upgrade:41:.15").verdicts:
+        assert verdict.states[-2:] == (SUSPECT, REGRESSED)
+        assert (verdict.cuts, verdict.num_nights) == ((), 30)
+        assert verdict.step == BEGAN + timedelta(days=40)
+        assert verdict.difference == ("tensorflow_version was 2.21.0, now 2.22.0",)
+        assert verdict.change == pytest.approx(1.15, abs=0.05)
+
+
+def test_regression_that_nobody_accepts_is_red_after_sixty_nights() -> None:
+    assert states(judge(101, "step:41:.1")) == {REGRESSED}
+
+
+def test_only_the_cells_that_are_meant_are_slower() -> None:
+    red = [v.label for v in judge(42, "step:41:.15:one_device").verdicts if v.state is REGRESSED]
+    assert red == ["one_device, batch 128"]
+
+
+@pytest.mark.parametrize(("kind", "said"), [("driver", "gpu_driver was synthetic 1"), ("control", "control's commit")])
+def test_what_both_arms_share_cuts_and_alarms_nobody(kind: str, said: str) -> None:
+    after = judge(42, f"{kind}:41:.3")
+    assert states(after) == {NO_BASELINE}
+    later = judge(60, f"{kind}:41:.3")
+    assert states(later) == {OK}
+    assert later.platform[0].state is OK
+    for verdict in (*later.verdicts, *later.platform):
+        (cut,) = verdict.cuts
+        assert cut.day == BEGAN + timedelta(days=40)
+        assert said in cut.why
+
+
+def test_drift_that_no_night_shows_is_found() -> None:
+    tonight = judge(180, "drift:41-160:.06")
+    assert states(tonight) == {REGRESSED}
+    assert any(verdict.is_drift for verdict in tonight.verdicts)
+
+
+def test_spike_of_one_night_is_suspect_at_most() -> None:
+    (one, *_) = judge(60, "spike:41:.3").verdicts
+    assert one.states[40:42] == (SUSPECT, OK)
+    assert REGRESSED not in one.states
+
+
+def test_nights_of_an_outage_are_left_out_and_of_a_crash_failed() -> None:
+    nights = make(60, "outage:41-45", "crash:50")
+    assert len(nights) == 55
+    assert [night.ending for night in nights].count(Ending.CRASHED) == 1
+    assert 0 < nights[44].trials.num_rows < nights[43].trials.num_rows
+    (one, *_) = judge(60, "outage:41-45", "crash:50").verdicts
+    assert one.states[44:46] == (NightState.FAILED, OK)
+    assert one.state is OK
+
+
+def test_far_out_cells_are_measured_again_in_both_arms() -> None:
+    night = make(41, "step:41:.15:one_device")[40]
+    again = night.trials.filter(pc.field("role") == "again")
+    assert (set(again["strategy"].to_pylist()), again.num_rows) == ({"one_device"}, 2 * 2 * K)
+    assert again["block"].to_pylist() == [block for block in range(K + 1, 3 * K + 1) for _ in range(2)]
+
+
+def test_rows_are_whole_rows_of_a_night() -> None:
+    night = make(2, cells=Sweep().cells)[1]
+    assert (night.run_name, night.trials.num_rows) == (f"{SYNTHETIC}2025-01-02", 9 * 2 * K)
+    assert night.trials.schema.equals(arrow_schema(TRIALS))
+    for column in TRIALS:
+        assert column.is_nullable or night.trials[column.name].null_count == 0
+    rows = night.trials.to_pylist()
+    assert len({row["trial_key"] for row in rows}) == len(rows)
+    assert rows == sorted(rows, key=lambda row: row["started_at"])
+    assert rows[5]["examples_per_second"] * rows[5]["training_seconds"] == pytest.approx(60_000)
+    assert {row["hostname"] for row in rows} == {"synthetic"}
+    with pytest.raises(Refusal, match="synthetic"):
+        check_run_name(night.run_name)
+
+
+def test_same_seed_is_the_same_history() -> None:
+    tables = [make(12, "spike:12", seed=seed)[11].trials for seed in (1, 1, 2)]
+    assert tables[0].equals(tables[1])
+    assert not tables[0].equals(tables[2])
+
+
+def test_history_is_written_once_and_never_among_other_runs(tmp_path: Path) -> None:
+    history, nights = History(tmp_path), make(12, cells=CELLS[:1])
+    assert list(write(history, nights)) == [
+        "SYNTHETIC: 12 nights with 144 trials",
+        "synthetic-2025-01-01 to synthetic-2025-01-12",
+    ]
+    read = history.nights(COLUMNS)
+    assert [night.day for night in read] == [night.day for night in nights]
+    assert read[3].trials.equals(nights[3].trials.select(COLUMNS))
+    with pytest.raises(Refusal, match="holds synthetic-2025-01-12 and 11 other runs; synthetic nights go into"):
+        list(write(history, nights))
+
+
+@pytest.mark.parametrize("text", ["step", "tornado:3", "step:0", "step:13", "step:9-8", "step:3:-2", "step:3:99"])
+def test_incident_that_cannot_be_is_refused(text: str) -> None:
+    with pytest.raises(Refusal, match=f"incident={text} must"):
+        parse_incident(text, 12)
+
+
+def test_every_kind_can_be_named() -> None:
+    assert {parse_incident(f"{kind}:3", 12).kind for kind in Kind} == set(Kind)
+    with pytest.raises(Refusal, match="is in none of the labels"):
+        make(3, "step:2:.1:no such cell")
+
+
+def test_command_fills_an_empty_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STRATBENCH_ROOT", str(tmp_path))
+    monkeypatch.delenv("STRATBENCH_RESULTS_URL", raising=False)
+    words = ["history", "synthesize", "--nights", "3", "--pairs", "4", "--incident", "crash:2"]
+    assert main(words) == ExitCode.OK
+    assert capsys.readouterr().out.startswith("SYNTHETIC: 3 nights with 180 trials")
+    assert main(words) == ExitCode.REFUSED
+    assert main(["history", "synthesize", "--nights", "0"]) == ExitCode.REFUSED
