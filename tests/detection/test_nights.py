@@ -110,6 +110,12 @@ def test_first_empty_partial_and_crashed_nights_are_told_apart_and_none_is_green
     assert states(replay(last=Ending.CRASHED)) == [NightState.FAILED] * 2
 
 
+def test_machine_with_too_few_blocks_is_inconclusive_and_not_unmeasured() -> None:
+    stopped = replay(lambda night, row: row if night < 19 or row["block"] <= 2 else None, last=Ending.STOPPED)
+    assert stopped.platform[0].state is NightState.INCONCLUSIVE
+    assert stopped.state is NightState.INCONCLUSIVE
+
+
 def test_night_that_was_stopped_is_no_baseline_and_hides_no_regression() -> None:
     stopped = replay(slower(18), again=[18], last=Ending.STOPPED)
     assert stopped.verdicts[1].state is NightState.INCONCLUSIVE
