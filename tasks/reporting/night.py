@@ -171,8 +171,8 @@ def _pairs(verdict: Verdict) -> str:
 
 
 def _step(verdict: Verdict, tonight: date) -> str:
-    """When the step was first seen, and what else was new in that night."""
-    if verdict.step is None:
+    """When the step was first seen, and what else was new in that night; a drift has none."""
+    if verdict.step is None or verdict.is_drift:
         return ""
     what = ", ".join(map(escape, verdict.difference)) or "nothing else that is recorded changed"
     return f"; first seen {'' if verdict.step == tonight else 'on '}{_night(verdict.step, tonight)}, when {what}"
@@ -291,8 +291,12 @@ def _describe_commands(evidence: Evidence) -> Iterator[str]:
     """The commands that measure, judge, accept and undo."""
     alarming = [v for v in evidence.ranked if {NightState.SUSPECT, *MEANING} & {v.state, v.standing}]
     accept = [f"stratbench history accept --cell {shlex.quote(v.label)} --why 'WHY'" for v in alarming[:MOST_SENTENCES]]
-    yield fence("\n".join([*([evidence.command] if evidence.command else []), "stratbench verdict", *accept]))
+    yield fence(
+        "\n".join(
+            [*([evidence.command] if evidence.command else []), f"stratbench verdict {evidence.tonight.day}", *accept]
+        )
+    )
     yield (
         "`stratbench history accept` begins a new baseline where a change is intended; `stratbench history events` "
-        "lists what was decided, `stratbench history undo ID --why WHY` takes it back. Nothing is deleted."
+        "lists what was decided, `stratbench history undo ID --why 'WHY'` takes it back. Nothing is deleted."
     )
