@@ -235,7 +235,8 @@ def _state(night: Night, detector: Detector, key: int, pairs: Floats, seen: Obse
         return NightState.FAILED
     if Status.INVALID in statuses:
         return NightState.INVALID
-    return NightState.INCONCLUSIVE if statuses else NightState.NOT_MEASURED
+    has_pairs = np.isfinite(seen.first[number, key]).any()  # of a machine there are no statuses
+    return NightState.INCONCLUSIVE if statuses or has_pairs else NightState.NOT_MEASURED
 
 
 def _moves(shared: pd.DataFrame) -> dict[int, str]:

@@ -15,7 +15,7 @@ from flows.events import NOTIFIED, Happening, Links
 from tasks.detection.nights import NightState, Tonight
 from tasks.results.events import Event, Kind
 from tasks.results.history import Ending
-from tests.detection.test_nights import LABELS, Change, day, replay, slower
+from tests.detection.example_nights import LABELS, Change, day, replay, slower
 
 LINKS = Links(run_id="7", deployment_id="8", report="reports/x/report.html", command="again", ui_url="http://ui/v2/")
 REGRESSION, RECOVERED, INCOMPLETE = Happening.REGRESSION, Happening.RECOVERED, Happening.INCOMPLETE

@@ -31,7 +31,7 @@ from flows.stack import automations, notifications, runs
 from flows.stack.deployments import FILE
 from tasks.detection.nights import Tonight
 from tasks.domain.refusal import Refusal
-from tests.detection.test_nights import replay, slower
+from tests.detection.example_nights import replay, slower
 from tests.flows.stack.conftest import serve
 
 pytestmark = pytest.mark.stack
