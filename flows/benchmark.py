@@ -13,10 +13,12 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.concurrency.asyncio import concurrency
 from prefect.runtime import deployment, flow_run
+from prefect.settings import get_current_settings
 from prefect.states import Completed, Failed
 from pydantic import Field
 
 from flows import locations
+from flows.alerts import announce_missed
 from flows.cancelling import cancel_children, report_what_is_there
 from flows.crews import muster
 from flows.fan_out import cancel_waiting, say_who_is_running
@@ -38,6 +40,7 @@ from tasks.domain.reduction import Reduction
 from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
+from tasks.reporting.night import NIGHT
 from tasks.reporting.report import REPORT
 from tasks.results.history import History
 from tasks.results.storage import open_storage
@@ -139,7 +142,13 @@ async def benchmark(
     given = {**locals(), "dataset": locations.dataset(dataset)}  # the signature is Sweep's, and Prefect's form
     logger = get_run_logger()
     if late := _hours_late():
-        return Failed(name="NotMeasured", message=f"scheduled {late:.1f} hours ago; not measured, not caught up")
+        why = f"scheduled {late:.1f} hours ago; not measured, not caught up"
+        if is_nightly:
+            name, ui_url = str(flow_run.name), get_current_settings().ui_url
+            await announce_missed(
+                _date_of(name), why, run_name=name, run_id=str(flow_run.id), ui_url=ui_url, logger=logger
+            )
+        return Failed(name="NotMeasured", message=why)
     try:
         sweep = Sweep(**{field.name: given[field.name] for field in dataclasses.fields(Sweep)})
         name, day = run_name or str(flow_run.name), None
@@ -167,7 +176,8 @@ async def benchmark(
                 report = locations.reports() / name
                 end = await measure(opened, crews, report)
                 if day is not None:
-                    return final_state(await end_night(end.analysis.run, end.tables, report), report)
+                    tonight = await end_night(end.analysis.run, end.tables, report, str(flow_run.id), logger)
+                    return final_state(tonight, report / NIGHT)
                 history = History(locations.results())
                 await asyncio.to_thread(history.append, end.analysis.run, end.tables)
     except Refusal as refusal:

@@ -36,7 +36,7 @@ async def report_what_is_there(flow: Flow[..., object], flow_run: FlowRun, state
     async with get_client() as client:
         name = (await client.read_flow_run(flow_run.id)).name  # the one at hand was read before it had its name
     how = "crashed" if state.type is StateType.CRASHED else "stopped"
-    for command in (("flows", "report", str(locations.run(name))), ("flows.judging", name, how)):
+    for command in (("flows", "report", str(locations.run(name))), ("flows.judging", name, str(flow_run.id), how)):
         await (await asyncio.create_subprocess_exec(sys.executable, "-m", *command, cwd=locations.root())).wait()
 
 

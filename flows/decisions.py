@@ -4,20 +4,21 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from tasks.detection.nights import NightState, Tonight, judge_nights
-from tasks.detection.series import COLUMNS
+from flows.night import NEEDED, weigh
+from tasks.detection.nights import NightState
 from tasks.domain.refusal import Refusal
+from tasks.reporting.evidence import Evidence
 from tasks.results.events import Event, Events, Kind, effective
 from tasks.results.history import History
 
 CHANGES = (NightState.REGRESSED, NightState.IMPROVED, NightState.SUSPECT)
 
 
-def read_tonight(location: Path | str, day: date | None = None, run_name: str | None = None) -> Tonight | None:
+def read_evidence(location: Path | str, day: date | None = None, run_name: str | None = None) -> Evidence | None:
     """The last nightly run at a results root, or that night's or that run, as the nights before it judge it."""
-    nights = History(location).nights(COLUMNS, until=day or date.max)
+    nights = History(location).nights(NEEDED, until=day or date.max)
     found = [n for n, night in enumerate(nights) if day in (None, night.day) and run_name in (None, night.run_name)]
-    return judge_nights(nights[: found[-1] + 1], Events(location).read()) if found else None
+    return weigh(nights[: found[-1] + 1]) if found else None
 
 
 def accept(location: Path | str, cells: Sequence[str], night: date | None, why: str, by: str) -> Iterator[str]:
@@ -26,9 +27,10 @@ def accept(location: Path | str, cells: Sequence[str], night: date | None, why: 
     The new baseline begins with that night, or else with the first night of each cell's change. Raises Refusal for a
     cell that no night measured, and where nothing has changed.
     """
-    tonight = read_tonight(location)
-    if tonight is None:
+    evidence = read_evidence(location)
+    if evidence is None:
         raise Refusal("the history holds no nightly run; there is nothing to accept")
+    tonight = evidence.tonight
     verdicts = {verdict.label: verdict for verdict in (*tonight.verdicts, *tonight.platform)}
     if unknown := [label for label in cells if label not in verdicts]:
         raise Refusal(

@@ -1,31 +1,58 @@
 """Judging: the end of a nightly run.
 
-As a program, `python -m flows.judging RUN crashed`, it judges what a run left behind that could not do so itself.
+As a program, `python -m flows.judging RUN FLOW_RUN crashed`, it judges what a run left behind that could not do so.
 """
 
 import asyncio
+import logging
 import sys
 from pathlib import Path
+from uuid import UUID
 
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.settings import get_current_settings
 from prefect.states import Completed, Failed
 
 from flows import locations
-from flows.night import judge
+from flows.alerts import announce
+from flows.night import judge, with_characteristic
+from flows.patience import Log
 from tasks.detection.nights import NightState, Tonight
+from tasks.reporting.task import write_nightly_report
 from tasks.results.history import History, night_of
 from tasks.results.run import Run
 from tasks.results.store import RunFolder, Tables
 
+LOG = logging.getLogger("stratbench")
 IS_FAILED = (NightState.FAILED, NightState.INVALID, NightState.NOT_MEASURED)
 """Nights that end as failed flow runs; of the others, which were measured, the state's name tells the verdict."""
 
 
-async def end_night(run: Run, tables: Tables, report: Path, has_crashed: bool = False) -> Tonight:
-    """Take the run into the history and judge it; writes the nightly report and tells Prefect what has changed."""
-    del report
-    await asyncio.to_thread(History(locations.results()).append, run, tables, has_crashed)
-    return await asyncio.to_thread(judge, night_of(run, tables, has_crashed=has_crashed))
+async def end_night(
+    run: Run, tables: Tables, report: Path, flow_run_id: str, logger: Log, has_crashed: bool = False
+) -> Tonight:
+    """Take the run into the history and judge it; writes the nightly report and tells Prefect what has changed.
+
+    Nothing is told twice: not of a run that was judged before and has not measured anything since.
+    """
+    is_new = await asyncio.to_thread(History(locations.results()).append, run, tables, has_crashed)
+    evidence = await asyncio.to_thread(judge, night_of(run, tables, has_crashed=has_crashed), run.command)
+    evidence = await asyncio.to_thread(with_characteristic, evidence)
+    path = await write_nightly_report(evidence, str(report))
+    if is_new:
+        async with get_client() as client:
+            deployment = (await client.read_flow_run(UUID(flow_run_id))).deployment_id
+        await announce(
+            evidence.tonight,
+            run_id=flow_run_id,
+            report=path,
+            command=run.command,
+            ui_url=get_current_settings().ui_url,
+            deployment_id=str(deployment) if deployment else None,
+            logger=logger,
+        )
+    return evidence.tonight
 
 
 def final_state(tonight: Tonight, report: Path) -> State:
@@ -38,11 +65,11 @@ def final_state(tonight: Tonight, report: Path) -> State:
     return Failed(name=name, message=message) if tonight.state in IS_FAILED else Completed(name=name, message=message)
 
 
-async def _end(run_name: str, how: str) -> None:
+async def _end(run_name: str, flow_run_id: str, how: str) -> None:
     """Judge a run that was stopped or has crashed, where it is a nightly one."""
-    folder = RunFolder(locations.run(run_name))
+    folder, report = RunFolder(locations.run(run_name)), locations.reports() / run_name
     if folder.exists() and (run := folder.describe()).night is not None:
-        await end_night(run, folder.read(), locations.reports() / run_name, has_crashed=how == "crashed")
+        await end_night(run, folder.read(), report, flow_run_id, LOG, has_crashed=how == "crashed")
 
 
 if __name__ == "__main__":

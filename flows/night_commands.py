@@ -19,6 +19,7 @@ def add(commands: Any) -> None:
     verdict = commands.add_parser("verdict", help="of a night: every cell against the nights before")
     verdict.add_argument("night", nargs="?", metavar="DAY", help="as 2026-11-23 (default: the last nightly run)")
     verdict.add_argument("--run", help="name of the run, where a night has several")
+    verdict.add_argument("--report", type=Path, metavar="FOLDER", help="write the nightly report there as well")
     verdict.add_argument("--json", action="store_true", help="print everything as JSON")
     verdict.set_defaults(handler=_verdict)
     detector = commands.add_parser("detector", help="what finds changes from night to night")
@@ -163,21 +164,25 @@ def _history_events(_: argparse.Namespace) -> int:
 
 
 def _verdict(arguments: argparse.Namespace) -> int:
-    from flows.decisions import read_tonight
+    from flows.decisions import read_evidence
+    from flows.night import with_characteristic
+    from tasks.reporting.night import write_night_report
     from tasks.reporting.verdicts import describe_tonight, encode_tonight
     from tasks.results.history import parse_day
 
     day = parse_day("night", arguments.night)
-    tonight = read_tonight(locations.results(), day, arguments.run)
-    if tonight is None:
+    evidence = read_evidence(locations.results(), day, arguments.run)
+    if evidence is None:
         wanted = " of ".join(["nightly run", *(str(each) for each in (arguments.run, day) if each)])
         print(f"NOT MEASURED: the history holds no {wanted}; `prefect deployment run benchmark/nightly` measures one")
         return ExitCode.NOT_MEASURED
     if arguments.json:
-        print(encode_tonight(tonight))
+        print(encode_tonight(evidence.tonight))
     else:
-        print("\n".join(describe_tonight(tonight)))
-    return tonight.exit_code
+        print("\n".join(describe_tonight(evidence.tonight)))
+    if arguments.report:
+        print(write_night_report(with_characteristic(evidence), arguments.report))
+    return evidence.tonight.exit_code
 
 
 def _history_verify(_: argparse.Namespace) -> int:

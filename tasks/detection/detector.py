@@ -100,7 +100,8 @@ class Detector:
         self._variances = np.full((num_cells, BASELINE_NIGHTS), np.nan)
         """Of the pairs within each of those nights, resistant to outliers."""
         self._frozen = np.full((num_cells, FROZEN_NIGHTS), np.nan)
-        self.num_comparable = np.zeros(num_cells, dtype=int)
+        self.num_comparable, self.num_before = np.zeros((2, num_cells), dtype=int)
+        """Nights that may stand in a baseline, the last one among them or not."""
         self.is_undecided = np.zeros(num_cells, dtype=bool)
         """Which cells were far out in the last night and were not measured again."""
         self.change, self.error, self._center, self._bound = np.full((4, num_cells), np.nan)
@@ -120,6 +121,7 @@ class Detector:
         """
         was_measured = _counts(pairs) >= MIN_PAIRS
         first, drift = self._look(pairs, self._locations), self._look(pairs, self._frozen)
+        self.num_before = self.num_comparable.copy()
         has_baseline = self._had_baseline = was_measured & (self.num_comparable >= MIN_NIGHTS)
         is_far = has_baseline & (self._signs == 0) & first.is_beyond(FIRST_LEVEL, MARGIN)
         self._add_to_sums(drift, has_baseline & (self._signs == 0))
@@ -133,15 +135,15 @@ class Detector:
         self._suspect(is_far, np.sign(first.change), self._look(again, self._locations), is_drift=False)
         slower = np.where(self._sums[0] >= self._sums[1], 1, -1)
         self._suspect(drifts, slower, self._look(again, self._frozen), is_drift=True)
-        self._sums[:, drifts] = 0
+        self._sums[:, drifts & ~self.is_undecided] = 0
         self.change, self.error, self.freedom = (
             np.where(self.is_drift, getattr(drift, name), getattr(first, name))
             for name in ("change", "scale", "freedom")
         )
         self._center, self._bound = locate(pairs) - first.change, first.bound(FIRST_LEVEL)
-        fresh = was_measured & (self._signs == 0)
+        fresh = was_measured & (self._signs == 0) & ~self.is_undecided
         self._learn(pairs, again, fresh)
-        self.states[fresh] = np.where(self.num_comparable[fresh] >= MIN_NIGHTS, CellState.OK, CellState.NO_BASELINE)
+        self.states[fresh] = np.where(has_baseline[fresh], CellState.OK, CellState.NO_BASELINE)
         return self.states.copy()
 
     def band(self) -> tuple[Floats, Floats]:

@@ -76,7 +76,7 @@ class Verdict:
     num_pairs: int
     """Of tonight's first look."""
     num_nights: int
-    """Comparable nights behind the baseline."""
+    """Comparable nights before this one, of which the baseline is made."""
     value: float | None
     """Seconds tonight over those of the control; seconds an epoch without one, or of a machine; null: not measured."""
     change: float | None
@@ -123,13 +123,16 @@ class Tonight:
     """Of the cells."""
     platform: tuple[Verdict, ...]
     """Of each machine: the control's own seconds, which no change of tonight's software moves; empty without one."""
+    never: tuple[str, ...]
+    """Labels of the cells that were planned tonight and that no night has measured."""
 
     @property
     def exit_code(self) -> ExitCode:
         """The worst of all; without a cell, why there is none."""
         if not self.verdicts:
             return ExitCode.FAILED if self.ending is Ending.CRASHED else ExitCode.NOT_MEASURED
-        return worst(verdict.worst.exit_code for verdict in (*self.verdicts, *self.platform))
+        codes = [verdict.worst.exit_code for verdict in (*self.verdicts, *self.platform)]
+        return worst([*codes, *(ExitCode.NOT_MEASURED for _ in self.never)])
 
     @property
     def state(self) -> NightState:
@@ -218,6 +221,7 @@ def judge_nights(nights: Sequence[Night], events: Sequence[Event] = ()) -> Tonig
         noise=_noise(past.first[:, [cell is not None for cell in seen.cells]], nights[-1].has_control),
         verdicts=tuple(sorted((v for v in found if v.cell), key=lambda v: _place(v.cell, nights[-1]))),
         platform=tuple(verdict for verdict in found if verdict.cell is None),
+        never=tuple(label for label in nights[-1].cells if label not in {v.cell.label for v in found if v.cell}),
     )
 
 
@@ -298,7 +302,7 @@ def _verdict(seen: Observations, key: int, timeline: Timeline, nights: Sequence[
         since=nights[points[-held].number].day,
         is_drift=bool(detector.is_drift[key]),
         num_pairs=num_pairs,
-        num_nights=min(int(detector.num_comparable[key]), BASELINE_NIGHTS),
+        num_nights=min(int(detector.num_before[key]), BASELINE_NIGHTS),
         value=last.value,
         change=middle,
         low=low,

@@ -45,15 +45,9 @@ class Evidence:
         return sorted(verdicts, key=lambda verdict: (verdict.cell is None, ranks[verdict.worst.exit_code]))
 
     @property
-    def never(self) -> list[str]:
-        """Labels of the cells that were planned tonight and that no night has measured."""
-        known = {verdict.cell.label for verdict in self.tonight.verdicts if verdict.cell}
-        return [label for label in self.nights[-1].cells if label not in known]
-
-    @property
     def num_cells(self) -> int:
         """Of tonight, ever measured or not."""
-        return len(self.tonight.verdicts) + len(self.never)
+        return len(self.tonight.verdicts) + len(self.tonight.never)
 
     @property
     def sample(self) -> Mapping[str, Any]:

@@ -79,7 +79,8 @@ def _title(evidence: Evidence) -> str:
     for state in dict.fromkeys((worst, NightState.REGRESSED)):
         found = [v for v in evidence.ranked if state in ({v.worst} if state is worst else {v.state, v.standing})]
         cells = [verdict for verdict in found if verdict.cell]
-        words = [f"{len(cells)} of {plural(evidence.num_cells, 'cell')}"] if cells or not found else []
+        count = len(cells) + len(evidence.tonight.never) * (state is NightState.NOT_MEASURED)
+        words = [f"{count} of {plural(evidence.num_cells, 'cell')}"] if count or not found else []
         if state is not NightState.OK:
             words += [f"machine {escape(verdict.label)}" for verdict in found if not verdict.cell]
         if words and (found or state is worst):
@@ -89,7 +90,9 @@ def _title(evidence: Evidence) -> str:
 
 def _coverage(evidence: Evidence) -> str:
     tonight, known, rows = evidence.tonight, evidence.sample, rows_of(evidence.nights[-1])
-    counts = Counter([verdict.state for verdict in tonight.verdicts] + [NightState.NOT_MEASURED] * len(evidence.never))
+    counts = Counter(
+        [verdict.state for verdict in tonight.verdicts] + [NightState.NOT_MEASURED] * len(evidence.tonight.never)
+    )
     states = ", ".join(f"{counts[state]} {state}" for state in NightState if counts[state]) or "none"
     text = f"COVERAGE: {plural(evidence.num_cells, 'cell')}: {states}; {(rows['status'] == Status.VALID).sum()} of "
     text += f"{plural(len(rows), 'trial')} with a record are valid. Run {escape(tonight.run_name)} {tonight.ending}; "
@@ -117,9 +120,9 @@ def _answer(evidence: Evidence) -> Iterator[str]:
         name = evidence.names(verdicts)
         name = name if len(verdicts) == 1 and verdicts[0].cell else name[0].upper() + name[1:]
         yield f"{name} {'is' if len(verdicts) == 1 else 'are'} {text}."
-    if evidence.never:
-        labels = "; ".join(map(escape, evidence.never))
-        yield f"No night has measured {plural(len(evidence.never), 'planned cell')}: {labels}."
+    if evidence.tonight.never:
+        labels = "; ".join(map(escape, evidence.tonight.never))
+        yield f"No night has measured {plural(len(evidence.tonight.never), 'planned cell')}: {labels}."
     if cells:
         n, nights = (span((getattr(v, name) for v in cells), whole) for name in ("num_pairs", "num_nights"))
         words = "all {} cells" if len(cells) == evidence.num_cells else "the other {} cells"
@@ -139,10 +142,10 @@ def _said(evidence: Evidence, verdict: Verdict) -> str:
         looks = "far out in both looks of the night; the next night decides"
         return f"SUSPECT: {_measured(verdict)}, {looks}{_step(verdict, day)}"
     if state is NightState.OK:
-        return state if verdict.change else f"OK and not compared: the baseline is complete with tonight ({n})"
+        return state
     if state is NightState.NO_BASELINE:
-        began = f" since {verdict.cuts[-1].day} ({escape(verdict.cuts[-1].why)})" if verdict.cuts else ""
-        return f"NO BASELINE: night {verdict.num_nights} of {MIN_NIGHTS}{began}"
+        began = f", from {verdict.cuts[-1].day} on ({escape(verdict.cuts[-1].why)})" if verdict.cuts else ""
+        return f"NO BASELINE: {verdict.num_nights} of {MIN_NIGHTS} comparable nights before{began}"
     why = f"{n}, at least {MIN_PAIRS} needed"
     if state is NightState.FAILED:
         why = f"the night crashed ({n})" if ending is Ending.CRASHED else f"trainings did not end, {why}"

@@ -45,7 +45,7 @@ def reason(verdict: Verdict, tonight: Tonight) -> str:
     what = "" if verdict.cell else "the control's own seconds on this machine; "
     match verdict.state:
         case NightState.NO_BASELINE:
-            return f"{what}{_cut(verdict.cuts)}night {verdict.num_nights} of {MIN_NIGHTS} that a baseline needs"
+            return f"{what}{_cut(verdict.cuts)}{verdict.num_nights} of {MIN_NIGHTS} comparable nights before"
         case NightState.INCONCLUSIVE if verdict.is_undecided:
             return f"{what}far out, and not measured again"
         case NightState.INCONCLUSIVE:

@@ -94,14 +94,14 @@ def test_accepted_change_begins_a_new_baseline() -> None:
     nights.pass_by(SLOWER)
     nights.pass_by(SLOWER)
     nights.detector.accept(np.array([True]))
-    states = [nights.pass_by(SLOWER) for _ in range(MIN_NIGHTS)]
-    assert states == [CellState.NO_BASELINE] * (MIN_NIGHTS - 1) + [OK]
+    states = [nights.pass_by(SLOWER) for _ in range(MIN_NIGHTS + 1)]
+    assert states == [CellState.NO_BASELINE] * MIN_NIGHTS + [OK]
     assert [nights.pass_by(2 * SLOWER), nights.pass_by(2 * SLOWER)] == [SUSPECT, REGRESSED]
 
 
 def test_few_nights_are_no_baseline_and_never_green() -> None:
     nights = Nights(num_before=0)
-    states = [nights.pass_by(change) for change in np.linspace(0, 1, MIN_NIGHTS - 1)]
+    states = [nights.pass_by(change) for change in np.linspace(0, 1, MIN_NIGHTS)]
     assert set(states) == {CellState.NO_BASELINE}
 
 

@@ -23,7 +23,7 @@ def test_quiet_nights_are_ok_and_named_by_their_cells() -> None:
     assert tuple(verdict.label for verdict in tonight.verdicts) == LABELS
     assert (tonight.run_name, tonight.num_nights, tonight.has_control) == ("nightly-019", NUM_NIGHTS, True)
     for verdict in tonight.verdicts:
-        assert (verdict.num_pairs, verdict.since, verdict.cuts) == (NUM_BLOCKS, day(9), ())
+        assert (verdict.num_pairs, verdict.since, verdict.cuts) == (NUM_BLOCKS, day(10), ())
         assert verdict.value == pytest.approx(1, abs=0.03)
         assert verdict.low is not None
         assert verdict.high is not None
@@ -129,7 +129,7 @@ def test_cell_that_is_no_longer_asked_for_is_left_out() -> None:
 
     tonight = replay(on_other_data)
     assert [verdict.label for verdict in tonight.verdicts] == [f"{label}, dataset fashion_mnist" for label in LABELS]
-    assert {verdict.num_nights for verdict in tonight.verdicts} == {5}
+    assert {verdict.num_nights for verdict in tonight.verdicts} == {4}
 
 
 def test_accepted_change_is_the_new_baseline_and_its_undo_brings_it_back() -> None:
@@ -149,7 +149,7 @@ def test_accepted_change_is_the_new_baseline_and_its_undo_brings_it_back() -> No
     assert states(tonight) == [NightState.OK, NightState.OK]
     assert tonight.verdicts[0].cuts == ()
     assert tonight.verdicts[1].cuts == (Cut(day=day(12), why="accepted by ann: more layers"),)
-    assert tonight.verdicts[1].num_nights == 13
+    assert tonight.verdicts[1].num_nights == 12
     assert replay(slow, 25, again=[12], events=[accepted, undone]).verdicts[1] == red
 
 

@@ -54,7 +54,7 @@ def test_night_whose_trainings_all_failed_is_no_cut() -> None:
     tonight = replay(lambda night, row: row | (lost if night == 15 else {}))
     assert states(tonight) == [OK, OK]
     assert tonight.verdicts[0].states[15] == NightState.FAILED
-    assert (tonight.verdicts[0].cuts, tonight.verdicts[0].num_nights) == ((), NUM_NIGHTS - 1)
+    assert (tonight.verdicts[0].cuts, tonight.verdicts[0].num_nights) == ((), NUM_NIGHTS - 2)
 
 
 def test_night_whose_control_did_not_train_is_inconclusive_and_no_cut() -> None:
@@ -122,7 +122,7 @@ def test_two_nightly_runs_on_one_day_are_two_nights() -> None:
 def test_nights_of_any_number_of_pairs_are_comparable_and_fewer_than_four_are_none() -> None:
     tonight = replay(lambda night, row: row if row["block"] <= 3 + night % 4 or night == LAST else None)
     assert states(tonight) == [OK, OK]
-    assert tonight.verdicts[0].num_nights == 15
+    assert tonight.verdicts[0].num_nights == 14
     assert tonight.verdicts[0].states[16] == NightState.INCONCLUSIVE
 
 

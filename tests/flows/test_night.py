@@ -70,7 +70,7 @@ def go_through(number: int, slowdown: float = 0.0, fails: Callable[[Trial], bool
     ended = night_of(state.analysis.run, state.tables)
     assert ended.ending is Ending.ENDED
     History(locations.results()).append_night(ended)
-    return judge(ended)
+    return judge(ended).tonight
 
 
 def repeat(numbers: range) -> None:

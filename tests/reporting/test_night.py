@@ -86,7 +86,7 @@ def test_regression_says_how_much_since_when_and_what_was_new() -> None:
         f"mirrored, batch 128 is REGRESSED (slower) since tonight: {red.change:.2f} x the seconds of its baseline "
         f"({red.low:.2f} to {red.high:.2f}, 95 %, n = 6 pairs tonight against 18 nights); first seen on 2026-01-19, "
         r"when tensorflow\_version was 2.21.0, now 2.22.0.",
-        "The other cell is OK: not far out of the baseline (n = 6 pairs a cell tonight, 20 nights).",
+        "The other cell is OK: not far out of the baseline (n = 6 pairs a cell tonight, 19 nights).",
     ]
     row = rows_of(tables_of(text)[0])[0]
     assert row["v baseline"] == f"{red.change:.2f} x ({red.low:.2f} to {red.high:.2f})"
@@ -113,7 +113,7 @@ def test_quiet_night_is_one_sentence_and_offers_nothing_to_accept() -> None:
     text = text_of(quiet())
     assert paragraphs(text)[0].endswith(": OK, 2 of 2 cells")
     assert answer_of(text) == [
-        "All 2 cells are OK: not far out of the baseline (n = 6 pairs a cell tonight, 20 nights)."
+        "All 2 cells are OK: not far out of the baseline (n = 6 pairs a cell tonight, 19 nights)."
     ]
     assert "No state changed." in text
     assert "The software is the same in all that is recorded" in text
@@ -131,12 +131,12 @@ def test_suspect_waits_for_the_next_night() -> None:
 
 def test_nights_without_a_verdict_say_why() -> None:
     assert answer_of(text_of(make_nights(num_nights=1))) == [
-        "All 2 cells and the control on machine node are NO BASELINE: night 1 of 10."
+        "All 2 cells and the control on machine node are NO BASELINE: 0 of 10 comparable nights before."
     ]
     cut = text_of(make_nights(lambda night, row: row | {"gpu_driver": "580" if night >= 15 else "570"}))
     assert answer_of(cut) == [
-        "All 2 cells and the control on machine node are NO BASELINE: night 5 of 10 since 2026-01-16 "
-        r"(gpu\_driver was 570, now 580)."
+        "All 2 cells and the control on machine node are NO BASELINE: 4 of 10 comparable nights before, from "
+        r"2026-01-16 on (gpu\_driver was 570, now 580)."
     ]
     assert r"| 2026-01-16 | gpu\_driver was 570, now 580 | all 2 cells and the control on machine node |" in cut
     few: Change = lambda night, row: row if row["block"] <= 2 else None  # noqa: E731
@@ -184,7 +184,7 @@ def test_planned_cell_that_no_night_has_measured_is_not_passed_over() -> None:
     nights = make_nights()
     nights[-1] = dataclasses.replace(nights[-1], cells=(*LABELS, "mirrored, batch 4096"))
     text = text_of(nights)
-    assert paragraphs(text)[0].endswith("OK, 2 of 3 cells")
+    assert paragraphs(text)[0].endswith("NOT MEASURED, 1 of 3 cells")
     assert "3 cells: 2 OK, 1 NOT MEASURED" in paragraphs(text)[1]
     assert "No night has measured 1 planned cell: mirrored, batch 4096." in answer_of(text)
     assert "All" not in answer_of(text)[-1]
@@ -304,6 +304,6 @@ def test_slowed_and_empty_nights_say_so() -> None:
     slowed = text_of(tonight_only(lambda night, row: row | {"slowdown": 0.2}))
     assert slowed.startswith("# SLOWED ON PURPOSE: by 20 %, as a test. Night of")
     empty = compose_night(evidence_of(make_nights(lambda night, row: None, 1)))
-    assert empty.startswith("# Night of 2026-01-01: NOT MEASURED, 0 of 2 cells\n")
+    assert empty.startswith("# Night of 2026-01-01: NOT MEASURED, 2 of 2 cells\n")
     assert "On what devices is not known" in empty
     assert "nothing-measured again" in text_of(quiet(), command="stratbench nothing-measured again")
