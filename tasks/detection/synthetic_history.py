@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -108,7 +108,7 @@ def parse_incident(text: str, num_nights: int) -> Incident:
     return Incident(kind=kind, first=first, last=last, share=share, cells=found[5] or "")
 
 
-def write(history: History, nights: Iterator[Night]) -> Iterator[str]:
+def write(history: History, nights: Iterable[Night]) -> Iterator[str]:
     """Write them; says what is written. Raises Refusal where the history holds anything: runs of people, above all."""
     if entries := history.entries():
         raise Refusal(
