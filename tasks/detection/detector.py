@@ -160,7 +160,7 @@ class Detector:
             memory[cells] = np.nan
 
     def _look(self, locations: Floats, num_pairs: Ints, memory: Floats) -> Look:
-        """At the locations of so many pairs, against the nights in that memory: the latest comparable, or the frozen."""
+        """At the locations of so many pairs, against the nights in that memory: the latest comparable or the frozen."""
         counts = np.clip(self.num_comparable, 2, memory.shape[1])
         centers, scales = self._summarize(memory, np.maximum(num_pairs, 1))
         # the median of n normal values has pi / 2 n of their variance
