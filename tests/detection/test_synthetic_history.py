@@ -143,7 +143,7 @@ def test_history_is_written_once_and_never_among_other_runs(tmp_path: Path) -> N
     assert [night.day for night in read] == [night.day for night in nights]
     assert read[3].trials.equals(nights[3].trials.select(COLUMNS))
     with pytest.raises(
-        Refusal, match="holds runs already, the last one synthetic-2025-01-12; synthetic nights go into"
+        Refusal, match="runs already, the last one synthetic-2025-01-12; synthetic"
     ):
         list(write(history, nights))
 
