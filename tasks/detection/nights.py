@@ -216,9 +216,14 @@ def judge_nights(nights: Sequence[Night], events: Sequence[Event] = ()) -> Tonig
         has_control=nights[-1].has_control,
         is_synthetic=any(night.is_synthetic for night in nights),
         noise=_noise(past.first[:, [cell is not None for cell in seen.cells]], nights[-1].has_control),
-        verdicts=tuple(verdict for verdict in found if verdict.cell is not None),
+        verdicts=tuple(sorted((v for v in found if v.cell), key=lambda v: _place(v.cell, nights[-1]))),
         platform=tuple(verdict for verdict in found if verdict.cell is None),
     )
+
+
+def _place(cell: Cell | None, night: Night) -> int:
+    """Where the night's plan has the cell; behind all others where it has not."""
+    return night.cells.index(cell.label) if cell and cell.label in night.cells else len(night.cells)
 
 
 def _state(night: Night, detector: Detector, key: int, pairs: Floats, seen: Observations, number: int) -> NightState:
@@ -230,7 +235,8 @@ def _state(night: Night, detector: Detector, key: int, pairs: Floats, seen: Obse
         return NightState.FAILED
     if Status.INVALID in statuses:
         return NightState.INVALID
-    return NightState.INCONCLUSIVE if statuses else NightState.NOT_MEASURED
+    has_pairs = np.isfinite(seen.first[number, key]).any()  # of a machine there are no statuses
+    return NightState.INCONCLUSIVE if statuses or has_pairs else NightState.NOT_MEASURED
 
 
 def _moves(shared: pd.DataFrame) -> dict[int, str]:

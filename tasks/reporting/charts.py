@@ -1,6 +1,7 @@
 """Charts: an analysis as pictures, the same bytes for the same numbers."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from itertools import groupby
 from typing import Any, Literal
@@ -34,9 +35,11 @@ from tasks.reporting.palette import ALARM, GREY, INK, LOOKS, PHASE_GROUPS, STYLE
 from tasks.results.record import PHASE_COLUMNS
 
 Fill = Literal["full", "none", "left", "bottom", "right"]
+Kind = Literal["svg", "png"]
 WIDTH, ROW, BOTTOM, LABELS, LETTER = 8.0, 0.25, 0.5, 2.2, 0.082
 """Width of a figure, height of a row and of the axis labels below a drawing, widths of row labels and of a letter, in
 inches."""
+KINDS: tuple[Kind, ...] = ("svg", "png")
 DPI, NUM_BINS = 175, 160
 """Dots an inch of a PNG, which is 1400 px wide (an SVG is 768); bins of a distribution."""
 FILLS: tuple[Fill, ...] = ("full", "none", "left", "bottom", "right")
@@ -306,13 +309,22 @@ def _strategy_keys(analysis: Analysis, points: Sequence[Point], dotted: str) -> 
 
 
 def _frame(analysis: Analysis, title: str, height: float, keys: Sequence[Any], heading: float = 0.0) -> Figure:
-    """A figure with its title; `height` is that of the drawing, `heading` that of its panels' titles, in inches."""
-    warnings, legend_rows = tag_lines(analysis), 2 if len(keys) > 4 else 1
+    return frame(title, subtitle(analysis), tag_lines(analysis), height, keys, heading)
+
+
+def frame(
+    title: str, what: str, warnings: Sequence[str], height: float, keys: Sequence[Any], heading: float = 0.0
+) -> Figure:
+    """A figure with its title and what it is of; in inches, `height` is that of the drawing.
+
+    `heading` is that of the titles above its panels.
+    """
+    legend_rows = 2 if len(keys) > 4 else 1
     top = 0.7 + 0.2 * (len(warnings) + legend_rows) + heading
     total = height + top + BOTTOM
     figure = Figure((WIDTH, total))
     figure.text(0.1 / WIDTH, 1 - 0.1 / total, title, size=12, weight="bold", va="top")
-    figure.text(0.1 / WIDTH, 1 - 0.36 / total, subtitle(analysis), size=8, color=GREY, va="top")
+    figure.text(0.1 / WIDTH, 1 - 0.36 / total, what, size=8, color=GREY, va="top")
     for number, warning in enumerate(warnings):
         figure.text(0.1 / WIDTH, 1 - (0.56 + 0.2 * number) / total, warning, color=ALARM, weight="bold", va="top")
     place = (0.02 / WIDTH, 1 - (0.52 + 0.2 * len(warnings)) / total)
@@ -342,14 +354,27 @@ DRAWINGS = {
 def draw_charts(analysis: Analysis) -> dict[str, bytes]:
     """Every chart as SVG and PNG, by file name."""
     files: dict[str, bytes] = {}
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
+    with styled():
         for chart, draw in DRAWINGS.items():
             if analysis.run.sweep.versus and chart in COMPARING:
                 continue
             figure = draw(analysis)
-            for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
-                figure.savefig(sink := BytesIO(), format=kind, dpi=DPI, metadata=metadata)
-                files[f"{chart}.{kind}"] = sink.getvalue()
+            for kind in KINDS:
+                files[f"{chart}.{kind}"] = encode(figure, kind)
     return files
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """What is drawn meanwhile has the charts' style, whatever the user's own is."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        yield
+
+
+def encode(figure: Figure, kind: Kind) -> bytes:
+    """The figure as a file that holds neither date nor version."""
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    figure.savefig(sink := BytesIO(), format=kind, dpi=DPI, metadata=metadata)
+    return sink.getvalue()

@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -64,27 +65,39 @@ def compose(analysis: Analysis, edition: Edition) -> str:
 
 
 def write_report(analysis: Analysis, tables: Tables, folder: Path) -> Path:
-    """Write the report of `tables` into `folder`, beside whatever else is there; returns the path of `report.md`.
-
-    All files are made in a temporary folder first and then take their places one by one, the text last: a reader
-    never sees half a file, and an error leaves an earlier report as it was.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
-        new = Path(name)
-        (new / CHARTS).mkdir()
+    """Write the report of `tables` into `folder`, beside whatever else is there; returns the path of `report.md`."""
+    with new_files(folder, REPORT) as new:
         write_tables(tables, new)
         for file, content in draw_charts(analysis).items():
             (new / CHARTS / file).write_bytes(content)
         (new / ENVIRONMENT).write_text(_environment(analysis), encoding="utf-8")
         text = compose(analysis, Edition(lambda chart: f"{CHARTS}/{chart}.svg"))
-        (new / REPORT).write_text(text, encoding="utf-8", newline="\n")
-        page = render(text, lambda image: (new / image).read_bytes())
-        (new / PAGE).write_text(page, encoding="utf-8", newline="\n")
-        (folder / CHARTS).mkdir(exist_ok=True)
-        for path in sorted((path for path in new.rglob("*") if path.is_file()), key=lambda path: path.name == REPORT):
-            path.replace(folder / path.relative_to(new))
+        write_text(text, new / REPORT, new / PAGE)
     return folder / REPORT
+
+
+@contextmanager
+def new_files(folder: Path, last: str) -> Iterator[Path]:
+    """A temporary folder with a folder CHARTS; what is in it at the end takes its place in `folder`, `last` at last.
+
+    All files are made first and then take their places one by one: a reader never sees half a file, and an error
+    leaves an earlier report as it was.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
+        new = Path(name)
+        (new / CHARTS).mkdir()
+        yield new
+        (folder / CHARTS).mkdir(exist_ok=True)
+        for path in sorted((path for path in new.rglob("*") if path.is_file()), key=lambda path: path.name == last):
+            path.replace(folder / path.relative_to(new))
+
+
+def write_text(text: str, path: Path, page: Path) -> None:
+    """Write the Markdown to `path` and as HTML to `page`, with the images that lie beside them inside."""
+    path.write_text(text, encoding="utf-8", newline="\n")
+    html = render(text, lambda image: (path.parent / image).read_bytes())
+    page.write_text(html, encoding="utf-8", newline="\n")
 
 
 def read_report(folder: Path) -> tuple[Run, Tables]:

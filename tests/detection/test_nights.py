@@ -1,102 +1,20 @@
 """Nights replayed from rows of the history."""
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
 
-import numpy as np
-import pyarrow as pa
 import pytest
 
 from tasks.detection.nights import Cut, NightState, Tonight, judge_nights
-from tasks.detection.series import COLUMNS
 from tasks.domain.cell import Arm
 from tasks.domain.exit_code import ExitCode
-from tasks.results import schema
 from tasks.results.events import Event, Kind
-from tasks.results.history import Ending, Night
-
-Row = dict[str, Any]
-Change = Callable[[int, Row], Row | None]
-"""Of the night with that number, a row instead of the row given; None for none."""
-NUM_BLOCKS, NUM_NIGHTS = 6, 20
-BEGAN = date(2026, 1, 1)
-LABELS = ("one_device, batch 128", "mirrored, batch 128")
-CELLS = ({"strategy": "one_device", "reduction": None}, {"strategy": "mirrored", "reduction": "auto"})
-ROW: Row = {
-    **{"status": "valid", "num_epochs": 1, "global_batch_size": 128},
-    **{"loop": "fused", "precision": "float32", "is_xla_enabled": False, "steps_per_call": 32, "num_replicas": 1},
-    **{"num_hosts": 1, "device": "cpu_slice", "cores_per_replica": 1, "micro_batch_size": None},
-    **{"is_tf32_enabled": False, "dataset": "mnist", "num_train_examples": 60_000, "model": "cnn"},
-    **{
-        "learning_rate": 0.001,
-        "hostname": "node",
-        "machine_fingerprint": "m1",
-        "gpu_driver": None,
-        "dataset_digest": "d1",
-    },
-    **{"num_parameters": 225_034, "stratbench_version": "1.0", "commit": "c0", "tensorflow_version": "2.21.0"},
-    **{"keras_version": "3.15.1", "numpy_version": "2.4.0", "python_version": "3.11.7"},
-}
-
-
-def make_nights(
-    change: Change = lambda night, row: row,
-    num_nights: int = NUM_NIGHTS,
-    again: Collection[int] = (),
-    arms: Sequence[Arm] = tuple(Arm),
-    last: Ending = Ending.ENDED,
-) -> list[Night]:
-    """So many nights of both cells; in those of `again` the second one was measured again."""
-    source, nights = np.random.default_rng(5), []
-    declared = pa.schema([schema.arrow_schema(schema.TRIALS).field(name) for name in COLUMNS])
-    for night in range(num_nights):
-        rows, looks = [], [(cell, "measured", range(1, NUM_BLOCKS + 1)) for cell in CELLS]
-        looks += [(CELLS[1], "again", range(NUM_BLOCKS + 1, 3 * NUM_BLOCKS + 1))] if night in again else []
-        for cell, role, block, arm in (
-            (c, role, block, arm) for c, role, blocks in looks for block in blocks for arm in arms
-        ):
-            row = ROW | cell | {"role": role, "block": block, "arm": arm.value}
-            row["training_seconds"] = 10.0 * np.exp(0.02 * source.standard_normal())
-            if (changed := change(night, row)) is not None:
-                rows.append(changed)
-        nights.append(
-            Night(
-                day=BEGAN + timedelta(days=night),
-                run_name=f"nightly-{night:03}",
-                ending=last if night == num_nights - 1 else Ending.ENDED,
-                cells=LABELS,
-                has_control=Arm.OTHER in arms,
-                trials=pa.Table.from_pylist(rows, schema=declared),
-            )
-        )
-    return nights
-
-
-def replay(*given: Any, events: Sequence[Event] = (), **named: Any) -> Tonight:
-    """The last of those nights."""
-    found = judge_nights(make_nights(*given, **named), events)
-    assert found is not None
-    return found
-
-
-def day(number: int) -> date:
-    return BEGAN + timedelta(days=number)
+from tasks.results.history import Ending
+from tests.detection.example_nights import LABELS, NUM_BLOCKS, NUM_NIGHTS, Change, Row, day, replay, slower
 
 
 def states(tonight: Tonight) -> list[str]:
     return [verdict.state for verdict in tonight.verdicts]
-
-
-def slower(first: int, share: float = 0.15, arms: Collection[str] = ("here",), last: int = 10**6) -> Change:
-    """`mirrored`, from that night on."""
-
-    def change(night: int, row: Row) -> Row:
-        is_slow = first <= night <= last and row["strategy"] == "mirrored" and row["arm"] in arms
-        return row | ({"training_seconds": row["training_seconds"] * (1 + share)} if is_slow else {})
-
-    return change
 
 
 def test_quiet_nights_are_ok_and_named_by_their_cells() -> None:
@@ -190,6 +108,12 @@ def test_first_empty_partial_and_crashed_nights_are_told_apart_and_none_is_green
     assert states(last(lambda night, row: None)) == [NightState.NOT_MEASURED] * 2
     assert states(replay(last=Ending.STOPPED)) == [NightState.INCONCLUSIVE] * 2
     assert states(replay(last=Ending.CRASHED)) == [NightState.FAILED] * 2
+
+
+def test_machine_with_too_few_blocks_is_inconclusive_and_not_unmeasured() -> None:
+    stopped = replay(lambda night, row: row if night < 19 or row["block"] <= 2 else None, last=Ending.STOPPED)
+    assert stopped.platform[0].state is NightState.INCONCLUSIVE
+    assert stopped.state is NightState.INCONCLUSIVE
 
 
 def test_night_that_was_stopped_is_no_baseline_and_hides_no_regression() -> None:

@@ -7,7 +7,8 @@ import pytest
 from tasks.detection.nights import NightState, judge_nights
 from tasks.domain.exit_code import ExitCode
 from tasks.results.events import Event, Kind
-from tests.detection.test_nights import BEGAN, LABELS, NUM_NIGHTS, Row, day, make_nights, replay, slower, states
+from tests.detection.example_nights import BEGAN, LABELS, NUM_NIGHTS, Row, day, make_nights, replay, slower
+from tests.detection.test_nights import states
 
 OK, NO_BASELINE, REGRESSED = NightState.OK, NightState.NO_BASELINE, NightState.REGRESSED
 LAST = NUM_NIGHTS - 1
