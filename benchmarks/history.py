@@ -1,7 +1,7 @@
 """`python -m benchmarks.history`: tonight's verdict over a long history beside pandas over all that was measured.
 
 The nights are synthetic, in a temporary folder: their trials in the history, their steps beside them as in the folders
-of reports. Both arms are fresh processes, one after the other, imports and all.
+of reports. The arms are fresh processes, one after the other, imports and all.
 """
 
 import argparse
@@ -28,9 +28,10 @@ from tasks.results.store import encode
 
 NOISE, NUM_PAIRS = Noise(run=0.03, night=0.005), 6
 """Of 9 cells in 2 arms: 108 trials a night."""
-VERDICT, EVERYTHING = "stratbench verdict", "pandas, all trials and steps"
+VERDICT, REPORT, EVERYTHING = "stratbench verdict", "the same with its report", "pandas, all trials and steps"
 ARMS: Mapping[str, Sequence[str]] = {
     VERDICT: ("-m", "flows", "verdict"),
+    REPORT: ("-m", "benchmarks.history_report"),
     EVERYTHING: ("-m", "benchmarks.history_pandas"),
 }
 """Arguments of Python, in a folder that holds the runs; what they print is not kept."""
@@ -120,7 +121,7 @@ def measure(arm: str, folder: Path) -> Reading:
 
 
 def table(readings: Sequence[Reading]) -> str:
-    """Medians with their range; a row an arm, and the ratio of the medians."""
+    """Medians with their range; a row an arm, and the ratio of the last one's medians to the first one's."""
     lines = [f"| arm (n = {len(readings) // len(ARMS)}) | wall s | CPU s | peak MiB |", "| :--- | ---: | ---: | ---: |"]
     medians: dict[str, list[float]] = {}
     for arm in ARMS:
@@ -133,7 +134,7 @@ def table(readings: Sequence[Reading]) -> str:
         ]
         lines.append(f"| {' | '.join([arm, *cells])} |")
     ratios = [f"{one / other:.1f} x" for one, other in zip(medians[EVERYTHING], medians[VERDICT], strict=True)]
-    return "\n".join([*lines, f"| {' | '.join(['times as much', *ratios])} |"])
+    return "\n".join([*lines, f"| {' | '.join(['pandas: times as much', *ratios])} |"])
 
 
 if __name__ == "__main__":

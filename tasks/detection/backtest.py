@@ -165,7 +165,7 @@ def main_history(
     _print([found])
     print(
         f"In this history itself {resampler.num_alarms} alarms in {resampler.num_years:.1f} years of cells with a "
-        "baseline, of what happened and of what did not; nights on which one stood are not resampled"
+        "baseline, of what happened and of what did not; the nights of those that stood are left out"
     )
 
 

@@ -119,8 +119,9 @@ class Detector:
         or what measures them now, and is told which cells are far out; nothing else is read of it. A cell of fewer than
         MIN_PAIRS pairs counts as not measured, and nothing of it changes.
         """
-        was_measured = _counts(pairs) >= MIN_PAIRS
-        first, drift = self._look(pairs, self._locations), self._look(pairs, self._frozen)
+        counts, once = _counts(pairs), locate(pairs)
+        was_measured = counts >= MIN_PAIRS
+        first, drift = self._look(once, counts, self._locations), self._look(once, counts, self._frozen)
         self.num_before = self.num_comparable.copy()
         has_baseline = self._had_baseline = was_measured & (self.num_comparable >= MIN_NIGHTS)
         is_far = has_baseline & (self._signs == 0) & first.is_beyond(FIRST_LEVEL, MARGIN)
@@ -130,19 +131,20 @@ class Detector:
         if (is_far | drifts).any():
             found = second(is_far | drifts) if callable(second) else second
             again = np.where((is_far | drifts)[:, np.newaxis], found, np.nan)
-        self.is_undecided = (is_far | drifts) & (_counts(again) < MIN_PAIRS)
+        counts, twice = _counts(again), locate(again)
+        self.is_undecided = (is_far | drifts) & (counts < MIN_PAIRS)
         self._confirm(first, drift, was_measured)
-        self._suspect(is_far, np.sign(first.change), self._look(again, self._locations), is_drift=False)
+        self._suspect(is_far, np.sign(first.change), self._look(twice, counts, self._locations), is_drift=False)
         slower = np.where(self._sums[0] >= self._sums[1], 1, -1)
-        self._suspect(drifts, slower, self._look(again, self._frozen), is_drift=True)
+        self._suspect(drifts, slower, self._look(twice, counts, self._frozen), is_drift=True)
         self._sums[:, drifts & ~self.is_undecided] = 0
         self.change, self.error, self.freedom = (
             np.where(self.is_drift, getattr(drift, name), getattr(first, name))
             for name in ("change", "scale", "freedom")
         )
-        self._center, self._bound = locate(pairs) - first.change, first.bound(FIRST_LEVEL)
+        self._center, self._bound = once - first.change, first.bound(FIRST_LEVEL)
         fresh = was_measured & (self._signs == 0) & ~self.is_undecided
-        self._learn(pairs, again, fresh)
+        self._learn(once, twice, variances(pairs), fresh)
         self.states[fresh] = np.where(has_baseline[fresh], CellState.OK, CellState.NO_BASELINE)
         return self.states.copy()
 
@@ -159,13 +161,13 @@ class Detector:
         for memory in (self._locations, self._variances, self._frozen):
             memory[cells] = np.nan
 
-    def _look(self, pairs: Floats, memory: Floats) -> Look:
-        """At those pairs, against the nights in that memory: the latest comparable ones, or the frozen ones."""
+    def _look(self, locations: Floats, num_pairs: Ints, memory: Floats) -> Look:
+        """At the locations of so many pairs, against the nights in that memory: the latest comparable or the frozen."""
         counts = np.clip(self.num_comparable, 2, memory.shape[1])
-        centers, scales = self._summarize(memory, np.maximum(_counts(pairs), 1))
+        centers, scales = self._summarize(memory, np.maximum(num_pairs, 1))
         # the median of n normal values has pi / 2 n of their variance
         errors = scales * np.sqrt(1 + math.pi / (2 * counts))
-        return Look(change=locate(pairs) - centers, scale=errors, freedom=counts - 1)
+        return Look(change=locations - centers, scale=errors, freedom=counts - 1)
 
     def _summarize(self, memory: Floats, num_pairs: Ints) -> tuple[Floats, Floats]:
         """Center and scale of the nights in `memory`, for a night of so many pairs; NaN and LEAST_SCALE without any."""
@@ -207,13 +209,12 @@ class Detector:
         self.is_drift[cells] = False
         self._sums[:, cells] = 0
 
-    def _learn(self, pairs: Floats, again: Floats, cells: Bools) -> None:
-        """Take the night into the baselines of those cells; all its pairs count for its location."""
-        once, twice = locate(pairs), locate(again)
+    def _learn(self, once: Floats, twice: Floats, within: Floats, cells: Bools) -> None:
+        """Take the night into the baselines of those cells; the pairs of both looks count for its location."""
         locations = np.where(np.isnan(twice), once, (once + REMEASURED * twice) / (1 + REMEASURED))[cells]
         chosen, nights = np.flatnonzero(cells), self.num_comparable[cells]
         self._locations[chosen, nights % BASELINE_NIGHTS] = locations
-        self._variances[chosen, nights % BASELINE_NIGHTS] = variances(pairs[cells])
+        self._variances[chosen, nights % BASELINE_NIGHTS] = within[cells]
         is_early = nights < FROZEN_NIGHTS
         self._frozen[chosen[is_early], nights[is_early]] = locations[is_early]
         self.num_comparable[chosen] += 1

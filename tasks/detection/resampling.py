@@ -1,18 +1,19 @@
 """Resampling: a history's own nights, drawn again in blocks of consecutive ones (Kuensch 1989), with all their noise.
 
-Of each cell the nights count on which it was measured and nothing stood that the detector had found. Their ln values
-are centred between two cuts. Blocks are as long as the root of the number of nights.
+Of each cell the nights count on which it was measured and no change stood, but for one that went by itself within
+MIN_NIGHTS, which may have been noise. Their ln values are centred between two cuts. Blocks are as long as the root of
+the number of nights.
 """
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
 
-from tasks.detection.detector import MIN_PAIRS, REMEASURED, Bools, Floats, Ints, locate, variances
-from tasks.detection.nights import NightState, Replay, Timeline, replay
+from tasks.detection.detector import MIN_NIGHTS, MIN_PAIRS, REMEASURED, Bools, Floats, Ints, locate, variances
+from tasks.detection.nights import NightState, Point, Replay, Timeline, replay
 from tasks.detection.synthetic import Night
 from tasks.domain.refusal import Refusal
 from tasks.results.events import Event
@@ -92,14 +93,18 @@ class Resampler:
 
 
 def _quiet(past: Replay, key: int) -> Ints:
-    """Numbers of the nights on which that series was measured and no change stood."""
-    points = past.timelines[key].points
-    stood = [point.standing is not None for point in points]
-    begins = [
-        point.state is NightState.SUSPECT and after for point, after in zip(points, [*stood[1:], False], strict=True)
-    ]
-    numbers = [point.number for point, one, other in zip(points, stood, begins, strict=True) if not (one or other)]
-    return np.array([n for n in numbers if np.isfinite(past.first[n, key]).sum() >= MIN_PAIRS], dtype=int)
+    """Numbers of the nights on which that series was measured and nothing stood, but for what soon went by itself."""
+    points, kept, place = past.timelines[key].points, list[Point](), 0
+    for has_stood, stretch in groupby(points, lambda point: point.standing is not None):
+        nights = list(stretch)
+        place += len(nights)
+        after = points[place].number if place < len(points) else math.inf
+        is_cut = any(nights[0].number < cut <= after for cut in past.timelines[key].cuts)
+        if not has_stood or (len(nights) < MIN_NIGHTS and place < len(points) and not is_cut):
+            kept += nights
+        elif kept and kept[-1].state is NightState.SUSPECT:
+            kept.pop()  # the first night of it
+    return np.array([p.number for p in kept if np.isfinite(past.first[p.number, key]).sum() >= MIN_PAIRS], dtype=int)
 
 
 def _num_alarms(timeline: Timeline) -> int:

@@ -112,8 +112,8 @@ def write(history: History, nights: Iterable[Night]) -> Iterator[str]:
     """Write them; says what is written. Raises Refusal where the history holds anything: runs of people, above all."""
     if entries := history.entries():
         raise Refusal(
-            f"the history holds {entries[-1].run_name} and {len(entries) - 1} other runs; synthetic nights go into one "
-            "of their own, name an empty folder in STRATBENCH_RESULTS_URL"
+            f"the history holds runs already, the last one {entries[-1].run_name}; synthetic nights go into "
+            "one of their own: name an empty folder in STRATBENCH_RESULTS_URL"
         )
     written = [night for night in nights if history.append_night(night)]
     yield f"SYNTHETIC: {len(written)} nights with {sum(night.trials.num_rows for night in written)} trials"

@@ -39,4 +39,4 @@ def test_both_arms_find_the_history_whose_steps_are_those_of_its_trials(tmp_path
     readings = [history.measure(arm, tmp_path) for arm in history.ARMS]
     assert all(each.peak_bytes > 2**26 and each.cpu_seconds > 0 for each in readings)
     rows = history.table(readings).splitlines()
-    assert [row.split("|")[1].strip() for row in rows[2:]] == [*history.ARMS, "times as much"]
+    assert [row.split("|")[1].strip() for row in rows[2:]] == [*history.ARMS, "pandas: times as much"]

@@ -142,7 +142,7 @@ def test_history_is_written_once_and_never_among_other_runs(tmp_path: Path) -> N
     read = history.nights(COLUMNS)
     assert [night.day for night in read] == [night.day for night in nights]
     assert read[3].trials.equals(nights[3].trials.select(COLUMNS))
-    with pytest.raises(Refusal, match="holds synthetic-2025-01-12 and 11 other runs; synthetic nights go into"):
+    with pytest.raises(Refusal, match="runs already, the last one synthetic-2025-01-12; synthetic"):
         list(write(history, nights))
 
 
