@@ -26,7 +26,8 @@ test-extras: extras
 
 # All fault drills, also those of more than 20 s; prints their table (75 minutes).
 drill: extras
-	@$(BIN)/python -m pytest tests/drills tests/flows/stack/test_automations.py -m "drill or not drill"
+	@$(BIN)/python -m pytest tests/drills tests/flows/stack/test_automations.py \
+	  tests/flows/stack/test_notifications.py -m "drill or not drill"
 
 extras: environment
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \

@@ -5,6 +5,9 @@ from typing import TypedDict
 TAG = "stratbench"
 """On every deployment and run."""
 
+NIGHTLY = "nightly"
+"""Tag of the deployment that measures every night, and of its runs."""
+
 BENCHMARK_POOL = "stratbench"
 """Work pool of the flow `benchmark`: it holds no device."""
 

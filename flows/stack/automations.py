@@ -11,7 +11,7 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
 
 from flows.names import TAG
-from flows.stack import environment
+from flows.stack import environment, notifications
 from flows.stack.pools import MARK
 from flows.stack.terminal import say
 from tasks.domain.refusal import Refusal
@@ -20,8 +20,9 @@ WITHIN = timedelta(seconds=90)
 """Three heartbeats: our workers' runs send one every 30 s."""
 
 _HEARTBEAT = "prefect.flow-run.heartbeat"
+_NIGHTLY_ENDS = ("Regressed", "Improved", "Suspect", "Inconclusive", "NoBaseline")
 _PREFECTS_ENDS = ("Completed", "Failed", "TimedOut", "Crashed", "Cancelled", "Suspended")
-_OUR_ENDS = ("Degraded", "Invalid", "NotMeasured", "Refused")
+_OUR_ENDS = ("Degraded", "Invalid", "NotMeasured", "Refused", *_NIGHTLY_ENDS)
 _ENDS = {f"prefect.flow-run.{name}" for name in (*_PREFECTS_ENDS, *_OUR_ENDS)}
 
 
@@ -71,9 +72,9 @@ WANTED = (
 )
 
 
-def differing(client: SyncPrefectClient) -> Iterator[tuple[AutomationCore, Automation | None]]:
+def differing(client: SyncPrefectClient, ui_url: str) -> Iterator[tuple[AutomationCore, Automation | None]]:
     """What is not on the server as wanted, with what is there by its name; raises Refusal for one that is not ours."""
-    for wanted in WANTED:
+    for wanted in (*WANTED, *notifications.wanted(client, _ENDS, ui_url)):
         found = next(iter(client.read_automations_by_name(wanted.name)), None)
         if found is not None and MARK not in found.description:
             raise Refusal(
@@ -84,22 +85,35 @@ def differing(client: SyncPrefectClient) -> Iterator[tuple[AutomationCore, Autom
             yield wanted, found
 
 
-def ensure(client: SyncPrefectClient) -> None:
-    """Create what does not exist, and renew what is ours but differs; raise Refusal for what is not ours."""
-    for wanted, found in differing(client):
+def superfluous(client: SyncPrefectClient) -> list[Automation]:
+    """What is ours on the server and is not wanted any more: nobody is to be notified."""
+    return [] if notifications.setting() else list(notifications.ours(client))
+
+
+def ensure(client: SyncPrefectClient, ui_url: str) -> None:
+    """Create what does not exist, renew what is ours but differs, delete what is not wanted any more.
+
+    Raises Refusal for what is not ours, and for a setting that cannot serve. `ui_url` is where the server's pages are.
+    """
+    for wanted, found in differing(client, ui_url):
         if found is None:
             client.create_automation(wanted)
         else:
             client.update_automation(found.id, wanted)
         say(f"{'Renewed' if found else 'Created'} the automation {wanted.name!r}")
+    for found in superfluous(client):
+        client.delete_automation(found.id)
+        say(f"Deleted the automation {found.name!r}: {notifications.SETTING} is not set")
 
 
 def grant_time() -> None:
     """While our own server is away: let what it waits for come later, as if it had not been away.
 
     Otherwise, when it is back, it takes its own absence for the silence of runs that go on, and marks them as crashed.
+    What it waits for longer stays as it is.
     """
     database, later = environment.home() / "prefect.db", datetime.now(UTC) + 2 * WITHIN
     with suppress(sqlite3.Error), closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)) as connection:
-        connection.execute('UPDATE automation_bucket SET "end" = ?', (f"{later:%Y-%m-%d %H:%M:%S.%f}",))
+        text = f"{later:%Y-%m-%d %H:%M:%S.%f}"
+        connection.execute('UPDATE automation_bucket SET "end" = ?1 WHERE "end" < ?1', (text,))
         connection.commit()

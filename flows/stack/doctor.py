@@ -27,7 +27,7 @@ from prefect.exceptions import ObjectNotFound, PrefectException
 from flows import hosts, locations
 from flows.hosts import rank_queue
 from flows.names import TAG
-from flows.stack import automations, deployments, processes, queues, server, state
+from flows.stack import automations, deployments, notifications, processes, queues, server, state
 from flows.stack.pools import Pools, ensure_limits, limits
 from flows.stack.runs import GOING_ON
 from flows.stack.state import State
@@ -146,9 +146,13 @@ def _check_limits(client: SyncPrefectClient, found: State) -> Faults:
             )
 
 
-def _check_automations(client: SyncPrefectClient, _: State) -> Faults:
-    for wanted, found in automations.differing(client):
-        yield f"{wanted.name!r} {'differs' if found else 'is missing'}; `stratbench up` mends it"
+def _check_automations(client: SyncPrefectClient, found: State) -> Faults:
+    for wanted, there in automations.differing(client, found.server.ui_url()):
+        yield f"{wanted.name!r} {'differs' if there else 'is missing'}; `stratbench up` mends it"
+    if notifications.receiver(client) is None:
+        say(f"      {notifications.NOBODY}")
+    elif automations.superfluous(client):
+        say(f"      {notifications.SETTING} is not set here: `stratbench up` would end the notifications")
 
 
 def _check_deployments(client: SyncPrefectClient, found: State) -> Faults:

@@ -114,7 +114,7 @@ class _Ascent:
             ensure(client, wanted)
             queues.ensure(client, self.pools.trial, here, wanted[-1].worker)
             ensure_limits(client, self.host)
-            automations.ensure(client)
+            automations.ensure(client, server.ui_url())
             deployed = self.earlier.deployed if self.earlier and self.earlier.server == server else None
             if deployed != self.declaration.digest or known.keys() != self.declaration.by_name.keys():
                 state.write(State(server=server, pools=self.pools, host=self.host))
@@ -177,6 +177,7 @@ class _Ascent:
             say(f"Marked {num_lost} flow runs as crashed: the stack ended while they went on")
         if num_orphans := runs.cancel_orphans(client, deployed):
             say(f"Cancelled {num_orphans} waiting trials of benchmarks that have ended")
-        if num_late := runs.cancel_late(client, deployed):
-            say(f"Cancelled {num_late} scheduled runs that are over an hour late")
+        if late := runs.cancel_late(client, deployed):
+            say(f"Cancelled {len(late)} scheduled runs that are over an hour late")
+            runs.announce_missed(client, late, server.ui_url())
         workers.start(client, server, missing, address)

@@ -5,15 +5,22 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import PrefectException
 from prefect.states import Cancelled, Cancelling, Crashed
+
+from flows.events import Links, missed, send_now
+from flows.names import NIGHTLY
+from flows.stack.terminal import say
 
 WAITING = (StateType.SCHEDULED, StateType.PENDING, StateType.PAUSED)
 GOING_ON = (StateType.RUNNING, StateType.CANCELLING)
 LATEST_START = timedelta(hours=1)
+TOO_LATE = "not started within an hour of its time; not measured, not caught up"
 NUM_ENDED = 50
 """Runs that ended badly, the latest ones, whose trials are looked for."""
 
@@ -46,8 +53,8 @@ def next_scheduled(client: SyncPrefectClient, deployment: UUID) -> FlowRun | Non
     return next(iter(found), None)
 
 
-def cancel_late(client: SyncPrefectClient, deployments: Iterable[UUID]) -> int:
-    """Cancel runs that should have begun over an hour ago; how many. A benchmark's trials only queue: they stay."""
+def cancel_late(client: SyncPrefectClient, deployments: Iterable[UUID]) -> list[FlowRun]:
+    """Cancel and return runs that should have begun over an hour ago. A benchmark's trials only queue: they stay."""
     late = _read(
         client,
         deployment_id=_any(deployments),
@@ -56,9 +63,23 @@ def cancel_late(client: SyncPrefectClient, deployments: Iterable[UUID]) -> int:
         parent_task_run_id={"is_null_": True},
     )
     for run in late:
-        message = "not started within an hour of its time; not measured, not caught up"
-        client.set_flow_run_state(run.id, Cancelled(message=message), force=True)
-    return len(late)
+        client.set_flow_run_state(run.id, Cancelled(message=TOO_LATE), force=True)
+    return late
+
+
+def announce_missed(client: SyncPrefectClient, late: Iterable[FlowRun], ui_url: str) -> None:
+    """Send one event of all nights among these runs: they were scheduled, and nobody measured them."""
+    nightly = [run for run in late if {NIGHTLY, "auto-scheduled"} <= {*run.tags}]
+    starts = {run.expected_start_time: run for run in nightly if run.expected_start_time}
+    if not starts:
+        return
+    last = max(starts)
+    links = Links(run_id=str(starts[last].id), deployment_id=str(starts[last].deployment_id), ui_url=ui_url)
+    event = missed([start.date() for start in sorted(starts)], TOO_LATE, f"{NIGHTLY}-{last.date()}", links)
+    try:
+        send_now(client, [event])
+    except (httpx.HTTPError, PrefectException) as error:
+        say(f"The alert could not be sent ({type(error).__name__}: {error}): {event.payload['subject']}")
 
 
 def settle_lost(client: SyncPrefectClient, deployments: Iterable[UUID]) -> int:

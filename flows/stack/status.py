@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import WorkerStatus
 from prefect.exceptions import ObjectNotFound, PrefectException
 
 from flows import hosts, locations
-from flows.stack import deployments, processes, queues, runs, server, state, workers
+from flows.stack import deployments, notifications, processes, queues, runs, server, state, workers
 from flows.stack.pools import Pools, Spec
 from flows.stack.state import State
 from flows.stack.terminal import say
@@ -38,6 +38,8 @@ def status() -> bool:
             are_online = [_say_worker(client, found, spec, spec.part in alive) for spec in found.specs]
             for line in (*_pool_lines(client, found), *_run_lines(client, found.pools)):
                 say(line)
+            to = notifications.receiver(client)
+            say(f"alerts     {f'to {to}' if to else notifications.NOBODY}")
     except (httpx.HTTPError, PrefectException) as error:
         say(f"server     fails: {type(error).__name__}: {error}")
         return False

@@ -24,6 +24,7 @@ def isolate(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Make `folder` the root, and forget the user's Prefect settings."""
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
         monkeypatch.delenv(name)
+    monkeypatch.delenv("STRATBENCH_NOTIFY", raising=False)
     monkeypatch.setenv("PREFECT_PROFILES_PATH", str(folder / "no-profiles.toml"))
     monkeypatch.setenv("STRATBENCH_ROOT", str(folder))
     monkeypatch.setenv("PYTHONPATH", str(SAMPLE))

@@ -22,7 +22,7 @@ from tasks.domain.refusal import Refusal
 from tests.flows.stack.conftest import SAMPLE, serve
 
 pytestmark = pytest.mark.stack
-PORTS = "4500-4599"
+PORTS, UI = "4500-4599", "http://ui/v2"
 CRASHED, CANCELLED = automations.WANTED
 FLOW_RUN = "PREFECT__FLOW_RUN_ID"
 
@@ -35,16 +35,16 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncPrefectClie
 
 
 def test_each_is_created_once_and_renewed_where_it_differs(client: SyncPrefectClient) -> None:
-    automations.ensure(client)
+    automations.ensure(client, UI)
     before = client.read_automations()
     assert {each.name for each in before} == {CRASHED.name, CANCELLED.name}
-    assert list(automations.differing(client)) == []
-    automations.ensure(client)
+    assert list(automations.differing(client, UI)) == []
+    automations.ensure(client, UI)
     assert client.read_automations() == before
     client.pause_automation(before[0].id)
-    assert [found and found.id for _, found in automations.differing(client)] == [before[0].id]
-    automations.ensure(client)
-    assert list(automations.differing(client)) == []
+    assert [found and found.id for _, found in automations.differing(client, UI)] == [before[0].id]
+    automations.ensure(client, UI)
+    assert list(automations.differing(client, UI)) == []
     assert {each.id for each in client.read_automations()} == {each.id for each in before}
 
 
@@ -54,14 +54,14 @@ def test_one_of_that_name_that_is_not_ours_is_refused_and_left_alone(client: Syn
     theirs = client.create_automation(AutomationCore(**{**CRASHED.model_dump(), "description": "ours", "id": uuid4()}))
     before = client.read_automation(theirs)
     with pytest.raises(Refusal, match="'stratbench: crashed .* exists and is not ours .*rename it"):
-        automations.ensure(client)
+        automations.ensure(client, UI)
     assert client.read_automation(theirs) == before
     client.delete_automation(theirs)
 
 
 @pytest.mark.parametrize("tags", [[], ["theirs"], ["stratbench-not"]])
 def test_only_runs_with_our_tag_are_covered(client: SyncPrefectClient, tags: list[str]) -> None:
-    automations.ensure(client)
+    automations.ensure(client, UI)
     for wanted in automations.WANTED:
         (found,) = client.read_automations_by_name(wanted.name)
         trigger = EventTrigger.model_validate(found.trigger.model_dump())
@@ -80,12 +80,13 @@ def test_time_is_granted_while_the_server_is_away(root: Path) -> None:
     with closing(sqlite3.connect(environment.home() / "prefect.db")) as connection:
         connection.execute('CREATE TABLE automation_bucket (start, "end")')
         connection.execute(
-            "INSERT INTO automation_bucket VALUES (datetime('now', '-200 s'), datetime('now', '-110 s'))"
+            "INSERT INTO automation_bucket VALUES (datetime('now', '-200 seconds'), datetime('now', '-110 seconds')), "
+            "(datetime('now', '-1 hours'), datetime('now', '+2 hours'))"
         )
         connection.commit()
         automations.grant_time()
-        (minutes,) = connection.execute("SELECT 1440 * (julianday(\"end\") - julianday('now')) FROM automation_bucket")
-    assert minutes[0] == pytest.approx(3, abs=0.1)
+        minutes = connection.execute("SELECT 1440 * (julianday(\"end\") - julianday('now')) FROM automation_bucket")
+        assert [each for (each,) in minutes] == pytest.approx([3, 120], abs=0.1)
 
 
 @pytest.mark.drill

@@ -83,8 +83,12 @@ def test_without_a_stack_it_says_so_and_checks_the_machine(root: Path, capsys: p
 
 def test_all_is_well(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == ExitCode.OK
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("ok    ")]
-    assert len(lines) == len(doctor.OF_THE_STACK) + len(doctor.OF_THE_MACHINE)
+    said = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("ok    ") for line in said) == len(doctor.OF_THE_STACK) + len(doctor.OF_THE_MACHINE)
+    nobody = "nobody is notified of what a night says; STRATBENCH_NOTIFY names who is (docs/prefect.md, Alerts)"
+    assert f"      {nobody}" in said
+    main(["status"])
+    assert f"alerts     {nobody}" in capsys.readouterr().out
 
 
 def test_pool_that_is_paused(client: SyncPrefectClient, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,12 +149,14 @@ def slot(client: SyncPrefectClient) -> Iterator[None]:
     client.release_concurrency_slots_with_lease(answer.json()["lease_id"])
 
 
-def test_automation_that_is_missing(client: SyncPrefectClient, capsys: pytest.CaptureFixture[str]) -> None:
+def test_automation_that_is_missing(
+    stack: Stack, client: SyncPrefectClient, capsys: pytest.CaptureFixture[str]
+) -> None:
     name = automations.WANTED[0].name
     (found,) = client.read_automations_by_name(name)
     client.delete_automation(found.id)
     assert faults(capsys) == [f"automations: {name!r} is missing; `stratbench up` mends it"]
-    automations.ensure(client)
+    automations.ensure(client, stack.server.ui_url())
 
 
 def test_deployments_of_other_code(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:

@@ -134,9 +134,19 @@ def test_lost_worker_is_replaced_and_late_runs_are_not_caught_up(stack: Stack) -
         deployment = client.read_deployment_by_name("benchmark/full").id
         late: State[None] = Scheduled(scheduled_time=datetime.now(UTC) - timedelta(hours=2))
         run = client.create_flow_run_from_deployment(deployment, state=late)
+        nightly = client.read_deployment_by_name("benchmark/nightly").id
+        missed = client.create_flow_run_from_deployment(nightly, state=late, tags=["auto-scheduled"])
         assert not status()
         assert up(ports=PORTS).started == ("worker of benchmark",)
-        assert client.read_flow_run(run.id).state_type == StateType.CANCELLED
+        for each in (run, missed):
+            assert client.read_flow_run(each.id).state_type == StateType.CANCELLED
+        where = {"filter": {"event": {"name": ["benchmark.incomplete"]}}}
+        while not (told := client._client.post("/events/filter", json=where).json()["events"]):
+            time.sleep(0.5)
+        (event,) = told
+        assert {"prefect.resource.id": f"prefect.flow-run.{missed.id}", "prefect.resource.role": "flow-run"} in event[
+            "related"
+        ]
     with pytest.raises(Refusal, match="stratbench down"):
         up(ports=PORTS, pools=Pools(trial="a100"))
 

@@ -1,0 +1,180 @@
+"""Alerts: what of a night is news. Each change of a state is told once, in one event of its kind with all its cells."""
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from datetime import date
+
+from prefect.client.orchestration import get_client
+from prefect.events import Event
+
+from flows import events
+from flows.events import Happening, Links
+from flows.patience import Log, patiently
+from tasks.detection.nights import NightState, Tonight, Verdict
+
+UNDECIDED = (NightState.FAILED, NightState.INVALID, NightState.NOT_MEASURED, NightState.INCONCLUSIVE)
+"""States that say nothing of the speed: what stood before them stands on."""
+MAX_NAMED = 20
+LOG = logging.getLogger("stratbench")
+
+_STOOD = (NightState.REGRESSED, NightState.IMPROVED)
+_HAPPENS = {
+    NightState.REGRESSED: Happening.REGRESSION,
+    NightState.IMPROVED: Happening.IMPROVEMENT,
+    NightState.SUSPECT: Happening.SUSPECT,
+}
+_WORDS = {
+    Happening.REGRESSION: "REGRESSED",
+    Happening.IMPROVEMENT: "IMPROVED",
+    Happening.RECOVERED: "back at the baseline",
+    Happening.PLATFORM: "the machine itself changed",
+    Happening.INCOMPLETE: "no full verdict",
+    Happening.SUSPECT: "SUSPECT, the next night decides",
+}
+
+
+async def announce(
+    tonight: Tonight,
+    *,
+    run_id: str | None,
+    report: str,
+    command: str,
+    ui_url: str | None,
+    deployment_id: str | None = None,
+    logger: Log = LOG,
+) -> tuple[str, ...]:
+    """Send what is news tonight; the names of the events that the server has. An outage of it is waited out."""
+    links = Links(run_id=run_id, deployment_id=deployment_id, report=report, command=command, ui_url=ui_url)
+    return await _send(_events(tonight, links), logger)
+
+
+async def announce_missed(
+    night: date,
+    why: str,
+    *,
+    run_name: str,
+    run_id: str | None,
+    command: str | None = None,
+    ui_url: str | None = None,
+    deployment_id: str | None = None,
+    logger: Log = LOG,
+) -> tuple[str, ...]:
+    """Send that a night was not measured at all; as `announce`."""
+    links = Links(run_id=run_id, deployment_id=deployment_id, command=command, ui_url=ui_url)
+    return await _send([events.missed([night], why, run_name, links)], logger)
+
+
+def news(tonight: Tonight) -> dict[Happening, list[Verdict]]:
+    """What happened tonight, to which series; the largest change first."""
+    found: dict[Happening, list[Verdict]] = {}
+    for verdict in tonight.verdicts:
+        if (kind := _happening(verdict)) is not None:
+            found.setdefault(kind, []).append(verdict)
+    machines = [v for v in tonight.platform if _happening(v) not in (None, Happening.SUSPECT, Happening.INCOMPLETE)]
+    if machines:
+        found[Happening.PLATFORM] = machines
+    if not tonight.verdicts:
+        found[Happening.INCOMPLETE] = []
+    return {kind: sorted(found[kind], key=_extent, reverse=True) for kind in Happening if kind in found}
+
+
+def _extent(verdict: Verdict) -> float:
+    return abs(math.log(verdict.change or 1))
+
+
+def _happening(verdict: Verdict) -> Happening | None:
+    """What happened to that series; None where it is as it was."""
+    if verdict.state in UNDECIDED:
+        return Happening.INCOMPLETE if verdict.state != verdict.before else None
+    before = next((state for state in reversed(verdict.states[:-1]) if state not in UNDECIDED), None)
+    if verdict.state == before:
+        return None
+    # NO BASELINE after a change that stood: somebody accepted it, or nothing before is comparable
+    gone = Happening.RECOVERED if before in _STOOD and verdict.state is NightState.OK else None
+    return _HAPPENS.get(verdict.state, gone)
+
+
+def _events(tonight: Tonight, links: Links) -> list[Event]:
+    return [_event(tonight, kind, verdicts, links) for kind, verdicts in news(tonight).items()]
+
+
+def _event(tonight: Tonight, kind: Happening, verdicts: Sequence[Verdict], links: Links) -> Event:
+    many = f"{len(verdicts)} of {len(tonight.platform if kind is Happening.PLATFORM else tonight.verdicts)}"
+    whom = verdicts[0].label if len(verdicts) == 1 else many
+    extent = f", {_factor(verdicts[0])}" if verdicts and verdicts[0].change and kind is not Happening.INCOMPLETE else ""
+    lines = [line for verdict in verdicts[:MAX_NAMED] for line in _lines(verdict)]
+    if len(verdicts) > MAX_NAMED:
+        lines.append(f"- and {len(verdicts) - MAX_NAMED} more")
+    if not verdicts:
+        lines.append(f"No cell has a verdict: {tonight.state}; the night {tonight.ending}.")
+    if not tonight.has_control:
+        lines.append("There is no control: a change of the machine looks the same as one of the software.")
+    if tonight.is_synthetic:
+        lines.append("Some of the nights before were made up.")
+    return events.make(
+        kind,
+        tonight.day,
+        tonight.run_name,
+        subject=f"{_WORDS[kind]}: {whom}{extent}" if verdicts else _WORDS[kind],
+        lines=lines,
+        links=links,
+        cells=[_facts(verdict) for verdict in verdicts],
+    )
+
+
+def _lines(verdict: Verdict) -> Iterable[str]:
+    """What whoever is on call has to know of a series."""
+    before = f" ({verdict.before} the night before)" if verdict.before else ""
+    yield f"- {verdict.label}: {verdict.state}{before}"
+    if verdict.standing not in (None, verdict.state):
+        yield f"  {verdict.standing} stands"
+    if verdict.change and verdict.low and verdict.high:
+        yield (
+            f"  {_factor(verdict)} (95 % interval {verdict.low:.3f} to {verdict.high:.3f}; "
+            f"n = {verdict.num_pairs} pairs tonight, {verdict.num_nights} nights before)"
+        )
+    else:
+        yield f"  n = {verdict.num_pairs} pairs tonight, {verdict.num_nights} nights before"
+    if verdict.step:
+        why = "; ".join(verdict.difference) or "no recorded version changed then"
+        yield f"  since the night of {verdict.step}; {why}"
+    elif verdict.difference:
+        yield f"  changed since the night before: {'; '.join(verdict.difference)}"
+
+
+def _factor(verdict: Verdict) -> str:
+    change = verdict.change or math.nan
+    return f"x {change:.3f}, {abs(change - 1):.1%} {'slower' if change > 1 else 'faster'}"
+
+
+def _facts(verdict: Verdict) -> dict[str, object]:
+    return {
+        "cell": verdict.label,
+        "state": verdict.state,
+        "before": verdict.before,
+        "ratio": verdict.change,
+        "low": verdict.low,
+        "high": verdict.high,
+        "num_pairs": verdict.num_pairs,
+        "since": str(verdict.step or verdict.since),
+        "difference": list(verdict.difference),
+    }
+
+
+async def _send(found: Sequence[Event], logger: Log) -> tuple[str, ...]:
+    """Their names, once the server has them; what cannot be sent is in the log, and harms nothing else."""
+
+    async def ask() -> None:
+        async with get_client() as client:
+            await events.send(client, found)
+
+    if not found:
+        return ()
+    try:
+        await patiently(ask, logger)
+    except Exception as error:
+        subjects = "; ".join(event.payload["subject"] for event in found)
+        logger.error(f"An alert could not be sent ({type(error).__name__}: {error}): {subjects}")
+        return ()
+    return tuple(event.event for event in found)

@@ -1,0 +1,250 @@
+"""Notifications through a real server: what a receiver of webhooks gets of a night, and what it does not get."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import Empty, Queue
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import yaml
+from prefect.blocks.core import Block
+from prefect.blocks.notifications import CustomWebhookNotificationBlock, SendgridEmail, SlackWebhook
+from prefect.blocks.system import Secret
+from prefect.blocks.webhook import Webhook
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import SendNotification
+from prefect.server.utilities.user_templates import render_user_template_sync
+from prefect.settings import PREFECT_API_URL
+from prefect.settings.context import temporary_settings
+from prefect.states import Completed, Crashed, Failed, Running, Scheduled, State
+
+from flows.alerts import announce
+from flows.names import NIGHTLY, TAG
+from flows.stack import automations, notifications, runs
+from flows.stack.deployments import FILE
+from tasks.detection.nights import Tonight
+from tasks.domain.refusal import Refusal
+from tests.detection.test_nights import replay, slower
+from tests.flows.stack.conftest import serve
+
+pytestmark = pytest.mark.stack
+PORTS, UI = "4300-4399", "http://ui/v2"
+COMMAND = "prefect deployment run benchmark/nightly --param night='\"2026-01-21\"'"
+PATIENCE, SILENCE = 60.0, 3.0
+"""Seconds for what has to come, and for what must not."""
+Posts = Queue[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncPrefectClient]:
+    with serve(tmp_path_factory.mktemp("root"), PORTS) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[tuple[str, Posts]]:
+    """A receiver of webhooks: its address, and the bodies that it got."""
+    posts: Posts = Queue()
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posts.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *words: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/", posts
+        server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def of_this_server(client: SyncPrefectClient, receiver: tuple[str, Posts]) -> Iterator[None]:
+    """Blocks are saved on it, and nothing of the last test is left."""
+    with temporary_settings({PREFECT_API_URL: str(client.api_url).rstrip("/")}):
+        yield
+    for found in notifications.ours(client):
+        client.delete_automation(found.id)
+    time.sleep(0.5)
+    while not receiver[1].empty():
+        receiver[1].get()
+
+
+@pytest.fixture
+def nightly(client: SyncPrefectClient) -> UUID:
+    """A deployment as that of the nightly run."""
+    flow = client.create_flow_from_name("benchmark")
+    return client.create_deployment(flow, "nightly", tags=[TAG, NIGHTLY])
+
+
+def use(monkeypatch: pytest.MonkeyPatch, client: SyncPrefectClient, block: Block) -> None:
+    """Notify through that block."""
+    block.save("oncall", overwrite=True)
+    monkeypatch.setenv(notifications.SETTING, f"{block.get_block_type_slug()}/oncall")
+    automations.ensure(client, UI)
+    time.sleep(2)  # the server reads new automations once a second
+
+
+def tell(tonight: Tonight) -> tuple[str, ...]:
+    arguments: dict[str, Any] = {"report": "reports/x/report.html", "command": COMMAND, "ui_url": UI}
+    return asyncio.run(announce(tonight, run_id="7", **arguments))
+
+
+def nothing_comes(posts: Posts) -> bool:
+    try:
+        posts.get(timeout=SILENCE)
+    except Empty:
+        return True
+    return False
+
+
+def test_regression_reaches_a_webhook_once_and_what_stands_does_not(
+    client: SyncPrefectClient, receiver: tuple[str, Posts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, posts = receiver
+    use(monkeypatch, client, Webhook(url=address, headers={"Content-Type": "application/json"}))
+    assert tell(replay(slower(19), 20, again=[19])) == ("benchmark.suspect",)
+    assert tell(replay(slower(19), 21, again=[19])) == ("benchmark.regression",)
+    assert tell(replay(slower(19), 22, again=[19])) == ()
+    got = posts.get(timeout=PATIENCE)
+    assert got["event"] == "benchmark.regression"
+    (cell,) = got["payload"]["cells"]
+    assert (cell["cell"], cell["state"], cell["since"]) == ("mirrored, batch 128", "REGRESSED", "2026-01-20")
+    assert cell["low"] < cell["ratio"] < cell["high"]
+    said = (
+        *("REGRESSED: mirrored, batch 128", f"x {cell['ratio']:.3f}", f"{cell['low']:.3f} to {cell['high']:.3f}"),
+        *("since the night of 2026-01-20", f"{UI}/runs/flow-run/7", "reports/x/report.html", COMMAND),
+    )
+    assert [words for words in said if words not in got["text"]] == []
+    assert nothing_comes(posts)
+
+
+def test_any_notification_block_says_the_same_in_words(
+    client: SyncPrefectClient, receiver: tuple[str, Posts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, posts = receiver
+    template = {"subject": "{{subject}}", "body": "{{body}}"}
+    use(
+        monkeypatch,
+        client,
+        CustomWebhookNotificationBlock(name="x", url=address, json_data=template, headers=None, cookies=None),
+    )
+    assert notifications.receiver(client) == "custom-webhook/oncall"
+    tell(replay(slower(19), 21, again=[19]))
+    got = posts.get(timeout=PATIENCE)
+    assert got["subject"].startswith("stratbench, night of 2026-01-21: REGRESSED: mirrored, batch 128, x 1.1")
+    assert got["body"].endswith(f"Measure again: {COMMAND}")
+    assert nothing_comes(posts)
+
+
+@pytest.mark.drill
+def test_nightly_run_that_ended_badly_is_told_once_and_one_that_spoke_itself_is_not(
+    client: SyncPrefectClient, receiver: tuple[str, Posts], monkeypatch: pytest.MonkeyPatch, nightly: UUID
+) -> None:
+    address, posts = receiver
+    monkeypatch.setattr(notifications, "OVERDUE", timedelta(seconds=10))
+    use(monkeypatch, client, Webhook(url=address))
+    theirs = client.create_deployment(client.create_flow_from_name("benchmark"), "theirs", tags=[TAG])
+    ends: tuple[tuple[UUID, State[None]], ...] = (
+        (nightly, Failed(name="Failed", message="0 of 9 trials valid; report: reports/x")),
+        (nightly, Failed(name="Invalid", message="8 of 9 trials valid; report: reports/x")),
+        (nightly, Completed(name="Regressed", message="9 of 9 trials valid; report: reports/x")),
+        (theirs, Crashed(message="lost")),
+        (nightly, Crashed(message='no heartbeat: "its" process was lost')),
+        (nightly, Crashed(message="another one")),
+        (nightly, Failed(message="Flow run encountered an exception: OSError: /reports is full")),
+    )
+    created = []
+    for deployment, end in ends:
+        run = client.create_flow_run_from_deployment(deployment).id
+        created.append(run)
+        client.set_flow_run_state(run, Running())
+        client.set_flow_run_state(run, end)
+    found = [posts.get(timeout=PATIENCE) for _ in range(2)]
+    assert sorted(each["event"] for each in found) == ["prefect.flow-run.Crashed", "prefect.flow-run.Failed"]
+    (crashed,) = (each for each in found if each["event"].endswith("Crashed"))
+    assert crashed["subject"].endswith(" is Crashed")
+    assert 'no heartbeat: "its" process was lost' in crashed["text"]
+    assert f"{UI}/runs/flow-run/{created[4]}" in crashed["text"]
+    time.sleep(10)
+    assert nothing_comes(posts)
+    client.set_flow_run_state(client.create_flow_run_from_deployment(theirs).id, Running())
+    hangs = client.create_flow_run_from_deployment(nightly)
+    client.set_flow_run_state(hangs.id, Running())
+    got = posts.get(timeout=PATIENCE)
+    assert got["subject"] == f"stratbench: {hangs.name} has not ended after 0:00:10"
+    assert f"{UI}/runs/flow-run/{hangs.id}" in got["text"]
+    assert nothing_comes(posts)
+
+
+def test_nights_that_were_missed_are_told_once_and_not_caught_up(
+    client: SyncPrefectClient, receiver: tuple[str, Posts], monkeypatch: pytest.MonkeyPatch, nightly: UUID
+) -> None:
+    """As after three days in which nothing ran; that the server finds them late is told once, too."""
+    address, posts = receiver
+    use(monkeypatch, client, Webhook(url=address))
+    now = datetime.now(UTC)
+    for days in (3, 2, 1):
+        start: State[None] = Scheduled(scheduled_time=now - timedelta(days=days))
+        client.create_flow_run_from_deployment(nightly, state=start, tags=["auto-scheduled"])
+    assert posts.get(timeout=PATIENCE)["event"] == "prefect.flow-run.Late"
+    late = runs.cancel_late(client, [nightly])
+    assert [run.state_type for run in late] == [StateType.SCHEDULED] * 3
+    assert runs.cancel_late(client, [nightly]) == []
+    runs.announce_missed(client, late, UI)
+    got = posts.get(timeout=PATIENCE)
+    nights = [f"{now - timedelta(days=days):%Y-%m-%d}" for days in (3, 2, 1)]
+    assert got["event"] == "benchmark.incomplete"
+    assert got["payload"]["subject"] == f"stratbench, night of {nights[-1]}: not measured, nor are 2 before it"
+    assert f"the nights of {', '.join(nights)}; not started within an hour" in got["text"]
+    assert nothing_comes(posts)
+
+
+def test_mail_is_html() -> None:
+    action = notifications._action("sendgrid-email", uuid4(), "s", "{{ event.payload.message }}\nRun: x")
+    assert isinstance(action, SendNotification)
+    found = render_user_template_sync(action.body, {"event": {"payload": {"message": "x < 1\n  y"}}})
+    assert found == "x &lt; 1<br>  y<br>Run: x"
+
+
+def test_block_that_cannot_serve_is_refused_and_without_a_setting_nobody_is_notified(
+    client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for given in ("slack-webhook/nobody", "slack-webhook", "no-such-type/oncall"):
+        monkeypatch.setenv(notifications.SETTING, given)
+        with pytest.raises(Refusal, match=f"STRATBENCH_NOTIFY={given} names no block .* create the block"):
+            automations.ensure(client, UI)
+    Secret(value="x").save("oncall", overwrite=True)
+    monkeypatch.setenv(notifications.SETTING, "secret/oncall")
+    with pytest.raises(Refusal, match="cannot notify"):
+        automations.ensure(client, UI)
+    assert notifications.receiver(client) is None
+    for block in (
+        SlackWebhook(url="https://hooks.slack.com/services/T/B/x"),
+        SendgridEmail(api_key="x", sender_email="a@example.com", to_emails=["b@example.com"]),
+    ):
+        use(monkeypatch, client, block)
+        assert list(automations.differing(client, UI)) == []
+        assert len(list(notifications.ours(client))) == 3
+    assert notifications.receiver(client) == "sendgrid-email/oncall"
+    monkeypatch.delenv(notifications.SETTING)
+    assert len(automations.superfluous(client)) == 3
+    automations.ensure(client, UI)
+    assert notifications.receiver(client) is None
+    assert {each.name for each in client.read_automations()} == {each.name for each in automations.WANTED}
+
+
+def test_a_run_is_overdue_after_twice_its_budget() -> None:
+    (nightly,) = (each for each in yaml.safe_load(FILE.read_text())["deployments"] if NIGHTLY in each["tags"])
+    assert nightly["name"] == "nightly"
+    assert timedelta(minutes=2 * nightly["parameters"]["budget_minutes"]) == notifications.OVERDUE

@@ -1,0 +1,146 @@
+"""What of a night is told, and in which words."""
+
+import asyncio
+import logging
+from collections.abc import Collection
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from flows import alerts
+from flows.alerts import announce, announce_missed, news
+from flows.events import NOTIFIED, Happening, Links
+from tasks.detection.nights import NightState, Tonight
+from tasks.results.events import Event, Kind
+from tasks.results.history import Ending
+from tests.detection.test_nights import LABELS, Change, day, replay, slower
+
+LINKS = Links(run_id="7", deployment_id="8", report="reports/x/report.html", command="again", ui_url="http://ui/v2/")
+REGRESSION, RECOVERED, INCOMPLETE = Happening.REGRESSION, Happening.RECOVERED, Happening.INCOMPLETE
+
+
+def told(tonight: Tonight) -> dict[Happening, list[str]]:
+    return {kind: [verdict.label for verdict in verdicts] for kind, verdicts in news(tonight).items()}
+
+
+def lost(*nights: int, then: Change) -> Change:
+    """`mirrored` does not end in those nights."""
+    failed = {"status": "failed", "training_seconds": None}
+    return lambda night, row: row | failed if night in nights and row["strategy"] == "mirrored" else then(night, row)
+
+
+@pytest.mark.parametrize(
+    ("change", "num_nights", "happened"),
+    [
+        (lambda night, row: row, 1, None),
+        (lambda night, row: row, 20, None),
+        (slower(19), 20, Happening.SUSPECT),
+        (slower(19), 21, REGRESSION),
+        (slower(19), 22, None),
+        (slower(19, -0.15), 21, Happening.IMPROVEMENT),
+        (slower(19, last=22), 23, None),
+        (slower(19, last=22), 25, None),
+        (slower(19, last=22), 26, RECOVERED),
+        (slower(19, last=22), 27, None),
+        (slower(19, -0.15, last=22), 26, RECOVERED),
+        (lost(22, then=slower(19)), 23, INCOMPLETE),
+        (lost(22, 23, then=slower(19)), 24, None),
+        (lost(22, then=slower(19)), 24, None),
+        (lost(20, then=slower(19)), 22, REGRESSION),
+        (lost(25, then=slower(19, last=22)), 27, RECOVERED),
+    ],
+    ids=[
+        *("first night", "quiet", "suspect", "regressed", "stands", "improved", "gone for a night"),
+        *("gone for three", "recovered", "stays so", "improvement is gone", "failed while it stands", "fails again"),
+        *("measured again and stands", "confirmed after a gap", "recovered after a gap"),
+    ],
+)
+def test_each_change_is_told_once(change: Change, num_nights: int, happened: Happening | None) -> None:
+    assert told(replay(change, num_nights, again=[19])) == ({happened: [LABELS[1]]} if happened else {})
+
+
+def test_a_far_night_that_was_not_measured_again_is_incomplete() -> None:
+    assert told(replay(slower(19))) == {INCOMPLETE: [LABELS[1]]}
+
+
+def test_accepted_change_is_no_recovery() -> None:
+    at = datetime(2026, 2, 1, tzinfo=UTC)
+    accepted = Event(kind=Kind.ACCEPT, at=at, by="me", why="wanted", night=day(22))
+    tonight = replay(slower(19), 23, again=[19], events=[accepted])
+    assert tonight.verdicts[1].state is NightState.NO_BASELINE
+    assert told(tonight) == {}
+
+
+@pytest.mark.parametrize(("num_nights", "expected"), [(19, {}), (20, {Happening.PLATFORM: ["node"]}), (21, {})])
+def test_machine_is_told_of_and_not_its_cells(num_nights: int, expected: dict[Happening, list[str]]) -> None:
+    assert told(replay(slower(18, 0.4, arms=("here", "other")), num_nights)) == expected
+
+
+def test_all_cells_of_a_night_are_one_event_of_their_kind_the_largest_change_first() -> None:
+    def both(night: int, row: dict[str, Any]) -> dict[str, Any] | None:
+        share = (0.1 if row["strategy"] == "one_device" else 0.3) if night >= 19 and row["arm"] == "here" else 0
+        return row | {"training_seconds": row["training_seconds"] * (1 + share)}
+
+    assert told(replay(both, 20)) == {INCOMPLETE: [LABELS[1], LABELS[0]]}
+    assert told(replay(both, 20, again=[19])) == {INCOMPLETE: [LABELS[0]], Happening.SUSPECT: [LABELS[1]]}
+
+
+def test_crashed_night_without_any_cell_is_incomplete() -> None:
+    assert told(replay(lambda night, row: None, 1, last=Ending.CRASHED)).keys() == {INCOMPLETE}
+
+
+def test_message_is_enough_for_whoever_is_on_call() -> None:
+    def upgraded(night: int, row: dict[str, Any]) -> dict[str, Any] | None:
+        return slower(19)(night, row | ({"commit": "c9"} if night >= 19 and row["arm"] == "here" else {}))
+
+    (event,) = alerts._events(replay(upgraded, 21, again=[19]), LINKS)
+    payload = event.payload
+    (cell,) = payload["cells"]
+    assert payload["subject"].startswith("stratbench, night of 2026-01-21: REGRESSED: mirrored, batch 128, x 1.1")
+    assert payload["message"].splitlines() == [
+        "- mirrored, batch 128: REGRESSED (SUSPECT the night before)",
+        f"  x {cell['ratio']:.3f}, {cell['ratio'] - 1:.1%} slower (95 % interval {cell['low']:.3f} to "
+        f"{cell['high']:.3f}; n = 6 pairs tonight, 19 nights before)",
+        "  since the night of 2026-01-20; commit was c0, now c9",
+        "",
+        "Run: http://ui/v2/runs/flow-run/7",
+        "Report: reports/x/report.html",
+        "Measure again: again",
+    ]
+    assert cell["since"] == "2026-01-20"
+    assert cell["difference"] == ["commit was c0, now c9"]
+    assert (payload["night"], payload["run_url"]) == ("2026-01-21", "http://ui/v2/runs/flow-run/7")
+    assert event.resource.id == "stratbench.night.nightly-020"
+    assert {(each.role, each.id) for each in event.related} == {
+        ("tag", "prefect.tag.stratbench"),
+        ("flow-run", "prefect.flow-run.7"),
+        ("deployment", "prefect.deployment.8"),
+    }
+
+
+def test_suspicion_is_an_event_of_which_nobody_is_notified() -> None:
+    assert set(Happening) - set(NOTIFIED) == {Happening.SUSPECT}
+
+
+@pytest.mark.parametrize("answer", [RuntimeError("no such server"), None])
+def test_what_cannot_be_sent_is_logged_and_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, answer: Exception | None
+) -> None:
+    sent: list[str] = []
+
+    async def send(client: object, found: Collection[Any]) -> None:
+        if answer:
+            raise answer
+        sent.extend(event.event for event in found)
+
+    monkeypatch.setattr(alerts, "get_client", nullcontext)
+    monkeypatch.setattr(alerts.events, "send", send)
+    arguments: dict[str, Any] = {"run_id": None, "report": "r", "command": "c", "ui_url": None}
+    with caplog.at_level(logging.ERROR):
+        assert asyncio.run(announce(replay(), **arguments)) == ()
+        found = asyncio.run(announce(replay(slower(19), 21, again=[19]), **arguments))
+        found += asyncio.run(announce_missed(day(3), "late", run_name="n", run_id=None))
+    assert list(found) == sent == ([] if answer else ["benchmark.regression", "benchmark.incomplete"])
+    assert ("no such server" in caplog.text) == ("REGRESSED: mirrored" in caplog.text) == bool(answer)
