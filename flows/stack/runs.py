@@ -75,7 +75,7 @@ def announce_missed(client: SyncPrefectClient, late: Iterable[FlowRun], ui_url: 
         return
     last = max(starts)
     links = Links(run_id=str(starts[last].id), deployment_id=str(starts[last].deployment_id), ui_url=ui_url)
-    event = missed([start.date() for start in sorted(starts)], TOO_LATE, f"{NIGHTLY}-{last:%Y%m%d-%H%M%S}", links)
+    event = missed([start.date() for start in sorted(starts)], TOO_LATE, f"{NIGHTLY}-{last.date()}", links)
     try:
         send_now(client, [event])
     except (httpx.HTTPError, PrefectException) as error:
