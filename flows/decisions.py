@@ -9,16 +9,26 @@ from tasks.detection.nights import NightState
 from tasks.domain.refusal import Refusal
 from tasks.reporting.evidence import Evidence
 from tasks.results.events import Event, Events, Kind, effective
-from tasks.results.history import History
+from tasks.results.history import History, Span
 
 CHANGES = (NightState.REGRESSED, NightState.IMPROVED, NightState.SUSPECT)
 
 
-def read_evidence(location: Path | str, day: date | None = None, run_name: str | None = None) -> Evidence | None:
+def read_evidence(
+    location: Path | str, day: date | None = None, run_name: str | None = None, until: date = date.max
+) -> Evidence | None:
     """The last nightly run at a results root, or that night's or that run, as the nights before it judge it."""
-    nights = History(location).nights(NEEDED, until=day or date.max)
+    nights = History(location).nights(NEEDED, until=day or until)
     found = [n for n, night in enumerate(nights) if day in (None, night.day) and run_name in (None, night.run_name)]
     return weigh(nights[: found[-1] + 1]) if found else None
+
+
+def describe_cuts(location: Path | str, span: Span) -> Iterator[str]:
+    """A line for each new baseline of that span, the earliest first: why, and of which series of the last night."""
+    evidence = read_evidence(location, until=span.until)
+    cuts = evidence.tonight.cuts if evidence else {}
+    for cut in reversed([cut for cut in cuts if cut.day >= span.since]):
+        yield f"{cut.day}  new baseline of {'; '.join(verdict.label for verdict in cuts[cut])}: {cut.why}"
 
 
 def accept(location: Path | str, cells: Sequence[str], night: date | None, why: str, by: str) -> Iterator[str]:

@@ -113,9 +113,11 @@ def _history_add(arguments: argparse.Namespace) -> int:
 
 
 def _history_list(arguments: argparse.Namespace) -> int:
+    from flows.decisions import describe_cuts
     from tasks.results.history import History, describe
 
-    print("\n".join(describe(History(locations.results()), _span(arguments))))
+    span = _span(arguments)
+    print("\n".join([*describe(History(locations.results()), span), *describe_cuts(locations.results(), span)]))
     return ExitCode.OK
 
 

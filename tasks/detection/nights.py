@@ -135,6 +135,15 @@ class Tonight:
         return worst([*codes, *(ExitCode.NOT_MEASURED for _ in self.never)])
 
     @property
+    def cuts(self) -> dict[Cut, list[Verdict]]:
+        """Where series begin new baselines, the latest first, with the series."""
+        found: dict[Cut, list[Verdict]] = {}
+        for verdict in (*self.verdicts, *self.platform):
+            for cut in verdict.cuts:
+                found.setdefault(cut, []).append(verdict)
+        return {cut: found[cut] for cut in sorted(found, key=lambda cut: (cut.day, cut.why), reverse=True)}
+
+    @property
     def state(self) -> NightState:
         """That as a state."""
         return NightState[self.exit_code.name]

@@ -22,12 +22,10 @@ MOST_ROWS = 12
 
 def describe_changes(evidence: Evidence, is_brief: bool) -> Iterator[str]:
     """Changes of states, of the software and of baselines."""
-    moved, cuts = dict[str, list[Verdict]](), dict[Cut, list[Verdict]]()
+    moved, cuts = dict[str, list[Verdict]](), evidence.tonight.cuts
     for verdict in evidence.ranked:
         if verdict.before not in (None, verdict.state):
             moved.setdefault(f"{verdict.before} last night, {verdict.state} tonight", []).append(verdict)
-        for cut in verdict.cuts:
-            cuts.setdefault(cut, []).append(verdict)
     yield bullets([f"{text}: {evidence.names(verdicts)}." for text, verdicts in moved.items()] or ["No state changed."])
     yield from _describe_software(evidence, is_brief)
     if cuts:
@@ -37,8 +35,7 @@ def describe_changes(evidence: Evidence, is_brief: bool) -> Iterator[str]:
             field("why", LEFT, "why", escape, "why"),
             Column[Cut]("of", LEFT, lambda cut: evidence.names(cuts[cut])),
         )
-        latest = sorted(cuts, key=lambda cut: (cut.day, cut.why), reverse=True)
-        yield table(columns, latest[:MOST_ROWS], is_brief)
+        yield table(columns, list(cuts)[:MOST_ROWS], is_brief)
 
 
 def _describe_software(evidence: Evidence, is_brief: bool) -> Iterator[str]:
