@@ -23,6 +23,7 @@ from tasks.reporting.trends import draw_trends, drawn_days
 from tasks.results.history import Ending
 
 NIGHT, PAGE, TREND = "night.md", "night.html", "night-trend"
+MEASURED = "\0"
 MOST_SENTENCES = 12
 """What more cells are is left to the table."""
 
@@ -112,6 +113,7 @@ def _answer(evidence: Evidence) -> Iterator[str]:
     groups = dict[str, list[Verdict]]()
     for verdict in evidence.ranked:
         groups.setdefault(_said(evidence, verdict), []).append(verdict)
+    groups = {text.replace(MEASURED, _measured(verdicts)): verdicts for text, verdicts in groups.items()}
     cells = [verdict for verdict in groups.pop(NightState.OK, []) if verdict.cell]
     for number, (text, verdicts) in enumerate(groups.items()):
         if number == MOST_SENTENCES:
@@ -134,13 +136,13 @@ def _answer(evidence: Evidence) -> Iterator[str]:
 
 
 def _said(evidence: Evidence, verdict: Verdict) -> str:
-    """What a sentence says of it after `is`."""
+    """What a sentence says of it after `is`, with MEASURED in place of the numbers."""
     state, ending, day, n = verdict.state, evidence.tonight.ending, evidence.tonight.day, f"n = {_pairs(verdict)}"
     if state in MEANING:
-        return f"{MEANING[state]} since {_night(verdict.since, day)}: {_measured(verdict)}{_step(verdict, day)}"
+        return f"{MEANING[state]} since {_night(verdict.since, day)}: {MEASURED}{_step(verdict, day)}"
     if state is NightState.SUSPECT:
         looks = "far out in both looks of the night; the next night decides"
-        return f"SUSPECT: {_measured(verdict)}, {looks}{_step(verdict, day)}"
+        return f"SUSPECT: {MEASURED}, {looks}{_step(verdict, day)}"
     if state is NightState.OK:
         return state
     if state is NightState.NO_BASELINE:
@@ -152,7 +154,7 @@ def _said(evidence: Evidence, verdict: Verdict) -> str:
     elif state is NightState.INVALID:
         why = f"a check of its trainings did not hold, {why}"
     elif verdict.is_undecided:
-        why = f"{_measured(verdict)}, far out and not measured again"
+        why = f"{MEASURED}, far out and not measured again"
     elif ending is Ending.STOPPED:
         why = f"the night was stopped ({n})"
     lasting = f" since {verdict.since}" if verdict.standing is None and verdict.since < day else ""
@@ -160,8 +162,12 @@ def _said(evidence: Evidence, verdict: Verdict) -> str:
     return f"{state}{lasting}: {why}{stands}"
 
 
-def _measured(verdict: Verdict) -> str:
+def _measured(verdicts: Sequence[Verdict]) -> str:
     """`1.15 x the seconds of its baseline (1.12 to 1.18, 95 %, n = 12 pairs tonight against 25 nights)`."""
+    verdict, changes = verdicts[0], [verdict.change for verdict in verdicts if verdict.change is not None]
+    if len(verdicts) > 1 and changes:
+        extent = f"{digits(min(changes))} to {ratio(max(changes))} the seconds of their baselines"
+        return f"{extent} (n = {_pairs(verdict)} each tonight; the table has their intervals)"
     if verdict.change is None or verdict.low is None or verdict.high is None:
         return f"n = {_pairs(verdict)}"
     nights = f"its first {FROZEN_NIGHTS} nights, by slow drift" if verdict.is_drift else f"{verdict.num_nights} nights"
