@@ -106,7 +106,7 @@ def test_command_says_that_it_resampled_and_how_often_the_detector_really_alarme
     assert main(words) == ExitCode.OK
     first, *_, last = capsys.readouterr().out.splitlines()
     assert first.startswith("SYNTHETIC, RESAMPLED: 10 installations of the 9 cells of this history")
-    assert last.startswith("In this history itself 9 alarms in 0.8 years")
+    assert last.startswith("In this history itself 9 alarms in 0.7 years")
     assert main([*words, "--json"]) == ExitCode.OK
     found = json.loads(capsys.readouterr().out)
     assert (found["is_synthetic"], found["is_resampled"], found["num_alarms"], found["noise"]) == (True, True, 9, None)
