@@ -40,8 +40,8 @@ from tasks.domain.reduction import Reduction
 from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
+from tasks.reporting.files import REPORT
 from tasks.reporting.night import NIGHT
-from tasks.reporting.report import REPORT
 from tasks.results.history import History
 from tasks.results.storage import open_storage
 

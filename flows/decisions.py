@@ -4,23 +4,13 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from flows.night import NEEDED, weigh
+from flows.verdicts import read_evidence
 from tasks.detection.nights import NightState
 from tasks.domain.refusal import Refusal
-from tasks.reporting.evidence import Evidence
 from tasks.results.events import Event, Events, Kind, effective
-from tasks.results.history import History, Span
+from tasks.results.history import Span
 
 CHANGES = (NightState.REGRESSED, NightState.IMPROVED, NightState.SUSPECT)
-
-
-def read_evidence(
-    location: Path | str, day: date | None = None, run_name: str | None = None, until: date = date.max
-) -> Evidence | None:
-    """The last nightly run at a results root, or that night's or that run, as the nights before it judge it."""
-    nights = History(location).nights(NEEDED, until=day or until)
-    found = [n for n, night in enumerate(nights) if day in (None, night.day) and run_name in (None, night.run_name)]
-    return weigh(nights[: found[-1] + 1]) if found else None
 
 
 def describe_cuts(location: Path | str, span: Span) -> Iterator[str]:

@@ -20,7 +20,8 @@ from tasks.domain.cell import Arm
 from tasks.domain.exit_code import ExitCode, worst
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
-from tasks.reporting.report import REPORT, write_report
+from tasks.reporting.files import REPORT
+from tasks.reporting.report import write_report
 from tasks.results.environment import find_devices
 from tasks.results.record import summarize
 from tasks.results.store import RunFolder

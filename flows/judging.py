@@ -16,8 +16,9 @@ from prefect.states import Completed, Failed
 
 from flows import locations
 from flows.alerts import announce
-from flows.night import judge, with_characteristic
+from flows.night import judge
 from flows.patience import Log
+from flows.verdicts import with_characteristic
 from tasks.detection.nights import NightState, Tonight
 from tasks.reporting.task import write_nightly_report
 from tasks.results.history import History, night_of

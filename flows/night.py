@@ -1,36 +1,25 @@
 """The night: how a nightly run is planned by the nights before it, and judged against them."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 
 from flows import locations
 from flows.control import current, interpreter
+from flows.verdicts import NEEDED, characteristic, weigh
 from tasks.analysis.statistics import EXPECTED_NOISE
-from tasks.detection.backtest import Characteristic
-from tasks.detection.backtest import measure as backtest
-from tasks.detection.detector import MIN_PAIRS, REMEASURED, pairs_needed
+from tasks.detection.detector import REMEASURED, pairs_needed
 from tasks.detection.nights import judge_nights
-from tasks.detection.series import COLUMNS
-from tasks.detection.synthetic import Noise
 from tasks.domain.cell import Cell
 from tasks.domain.sweep import Sweep
 from tasks.planning.planner import Again
-from tasks.reporting.evidence import DETAILS, Evidence
-from tasks.results.events import Events
+from tasks.reporting.evidence import Evidence
 from tasks.results.history import History, Night, night_of
 from tasks.results.run import End, Run
 from tasks.results.store import Tables
 
-NIGHT_EFFECT = 0.01
-"""Taken for what a night does to one arm alone, in ln seconds: too few nights tell it."""
-NEEDED = [*COLUMNS, *DETAILS]
-"""Of the table `trials`, what is judged and reported."""
 FIRST_LOOK_SHARE = 0.75
 """Of a night's time budget; the rest is kept for what is far out."""
-NUM_SIMULATED = 20
-"""Installations behind the operating characteristic that a report quotes."""
 
 
 def plan_night(sweep: Sweep, night: date, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> Sweep:
@@ -58,11 +47,6 @@ def plan_night(sweep: Sweep, night: date, logger: logging.Logger | logging.Logge
     return replace(sweep, min_blocks=num_pairs, max_blocks=num_pairs, versus=versus)
 
 
-def characteristic(noise: float, num_pairs: int) -> Characteristic:
-    """What the detector does with so many pairs at that noise, simulated."""
-    return backtest(Noise(run=noise, night=NIGHT_EFFECT), num_pairs, NUM_SIMULATED, seed=1)
-
-
 def second_look(run: Run, tables: Tables, num_blocks: int, seconds_left: float | None) -> Again:
     """What is far out after the first look of so many blocks."""
     ended = replace(run, end=End(reason="the first look is complete", num_blocks=num_blocks))
@@ -74,22 +58,8 @@ def second_look(run: Run, tables: Tables, num_blocks: int, seconds_left: float |
 def judge(tonight: Night, command: str | None = None) -> Evidence:
     """That night against those before it."""
     before = [night for night in _nights(tonight.day) if night.run_name != tonight.run_name]
-    return weigh([*before, replace(tonight, trials=tonight.trials.select(NEEDED))], command)
-
-
-def weigh(nights: Sequence[Night], command: str | None = None) -> Evidence:
-    """The last of nights with NEEDED, against the others."""
-    found = judge_nights(nights, Events(locations.results()).read())
-    assert found is not None
-    return Evidence(tonight=found, nights=nights, command=command)
-
-
-def with_characteristic(evidence: Evidence) -> Evidence:
-    """The same with what the detector is worth at the noise of these nights and with so many pairs."""
-    noise, num_pairs = evidence.tonight.noise, max((v.num_pairs for v in evidence.tonight.verdicts), default=0)
-    if noise is None or num_pairs < MIN_PAIRS:
-        return evidence
-    return replace(evidence, characteristic=characteristic(noise, num_pairs))
+    nights = [*before, replace(tonight, trials=tonight.trials.select(NEEDED))]
+    return weigh(nights, locations.results(), command)
 
 
 def _nights(until: date) -> tuple[Night, ...]:

@@ -166,8 +166,7 @@ def _history_events(_: argparse.Namespace) -> int:
 
 
 def _verdict(arguments: argparse.Namespace) -> int:
-    from flows.decisions import read_evidence
-    from flows.night import with_characteristic
+    from flows.verdicts import read_evidence, with_characteristic
     from tasks.reporting.night import write_night_report
     from tasks.reporting.verdicts import describe_tonight, encode_tonight
     from tasks.results.history import parse_day

@@ -52,7 +52,7 @@ def test_module_keeps_the_import_rules(path: Path) -> None:
     if "prefect" in top(path):
         assert parts[0] == "flows" or parts[-1] == "task"
     if "matplotlib" in top(path):
-        assert name in ("tasks.reporting.charts", "tasks.reporting.trends")
+        assert name in ("tasks.reporting.charts", "tasks.reporting.drawing", "tasks.reporting.trends")
     if "pyarrow" in top(path):
         assert parts[1] in ("results", "data")
     if parts[0] == "tasks":

@@ -24,6 +24,11 @@ class Summary:
         return len(self.values)
 
     @property
+    def has_range(self) -> bool:
+        """Whether there are enough values to show their spread."""
+        return self.n >= MIN_RANGE_VALUES
+
+    @property
     def median(self) -> float:
         """Middle value."""
         return statistics.median(self.values)

@@ -1,12 +1,9 @@
 """Charts: an analysis as pictures, the same bytes for the same numbers."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from io import BytesIO
+from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, Literal
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -19,6 +16,7 @@ from tasks.analysis.analysis import Analysis
 from tasks.analysis.points import Point
 from tasks.domain.cell import Arm, Cell
 from tasks.domain.strategy import Strategy
+from tasks.reporting.drawing import WIDTH, Kind, encode, frame, styled
 from tasks.reporting.labels import (
     gap_notes,
     max_replicas,
@@ -31,17 +29,15 @@ from tasks.reporting.labels import (
 )
 from tasks.reporting.markdown import COMPARING, Chart
 from tasks.reporting.numerals import digits, level, seconds, share
-from tasks.reporting.palette import ALARM, GREY, INK, LOOKS, PHASE_GROUPS, STYLE
+from tasks.reporting.palette import ALARM, GREY, INK, LOOKS, PHASE_GROUPS
 from tasks.results.record import PHASE_COLUMNS
 
 Fill = Literal["full", "none", "left", "bottom", "right"]
-Kind = Literal["svg", "png"]
-WIDTH, ROW, BOTTOM, LABELS, LETTER = 8.0, 0.25, 0.5, 2.2, 0.082
-"""Width of a figure, height of a row and of the axis labels below a drawing, widths of row labels and of a letter, in
-inches."""
+ROW, LABELS, LETTER = 0.25, 2.2, 0.082
+"""Height of a row, widths of row labels and of a letter, in inches."""
 KINDS: tuple[Kind, ...] = ("svg", "png")
-DPI, NUM_BINS = 175, 160
-"""Dots an inch of a PNG, which is 1400 px wide (an SVG is 768); bins of a distribution."""
+NUM_BINS = 160
+"""Of a distribution."""
 FILLS: tuple[Fill, ...] = ("full", "none", "left", "bottom", "right")
 """How the markers of a strategy's reductions are filled, in the sweep's order."""
 
@@ -312,27 +308,6 @@ def _frame(analysis: Analysis, title: str, height: float, keys: Sequence[Any], h
     return frame(title, subtitle(analysis), tag_lines(analysis), height, keys, heading)
 
 
-def frame(
-    title: str, what: str, warnings: Sequence[str], height: float, keys: Sequence[Any], heading: float = 0.0
-) -> Figure:
-    """A figure with its title and what it is of; in inches, `height` is that of the drawing.
-
-    `heading` is that of the titles above its panels.
-    """
-    legend_rows = 2 if len(keys) > 4 else 1
-    top = 0.7 + 0.2 * (len(warnings) + legend_rows) + heading
-    total = height + top + BOTTOM
-    figure = Figure((WIDTH, total))
-    figure.text(0.1 / WIDTH, 1 - 0.1 / total, title, size=12, weight="bold", va="top")
-    figure.text(0.1 / WIDTH, 1 - 0.36 / total, what, size=8, color=GREY, va="top")
-    for number, warning in enumerate(warnings):
-        figure.text(0.1 / WIDTH, 1 - (0.56 + 0.2 * number) / total, warning, color=ALARM, weight="bold", va="top")
-    place = (0.02 / WIDTH, 1 - (0.52 + 0.2 * len(warnings)) / total)
-    figure.legend(handles=keys, loc="upper left", bbox_to_anchor=place, ncols=-(-len(keys) // legend_rows))
-    figure.subplots_adjust(bottom=BOTTOM / total, top=1 - top / total)
-    return figure
-
-
 def _panels(figure: Figure, columns: int, rows: int, left: float = 0.7, gap: float = 0.0) -> list[list[Axes]]:
     """Axes in rows and columns below the title; `left` and `gap` in inches."""
     width, space = (WIDTH - left - 0.15 - gap * (columns - 1)) / columns, figure.subplotpars
@@ -362,19 +337,3 @@ def draw_charts(analysis: Analysis) -> dict[str, bytes]:
             for kind in KINDS:
                 files[f"{chart}.{kind}"] = encode(figure, kind)
     return files
-
-
-@contextmanager
-def styled() -> Iterator[None]:
-    """What is drawn meanwhile has the charts' style, whatever the user's own is."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
-        yield
-
-
-def encode(figure: Figure, kind: Kind) -> bytes:
-    """The figure as a file that holds neither date nor version."""
-    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    figure.savefig(sink := BytesIO(), format=kind, dpi=DPI, metadata=metadata)
-    return sink.getvalue()

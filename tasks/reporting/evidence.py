@@ -1,7 +1,8 @@
 """Evidence: what a night's report is made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import pandas as pd
@@ -14,13 +15,14 @@ from tasks.domain.exit_code import WORST_FIRST, ExitCode
 from tasks.domain.trial import Role
 from tasks.reporting.markdown import escape
 from tasks.reporting.numerals import plural, share
-from tasks.reporting.trends import drawn_days
 from tasks.results.history import Night
 
 DETAILS = ("reason", "first_taint", "slowdown")
 """Columns of the table `trials` that a report tells, where nights have them, beside those they are judged by."""
 MEANING = {NightState.REGRESSED: "REGRESSED (slower)", NightState.IMPROVED: "IMPROVED (faster)"}
 """The states that stand."""
+NIGHTS_DRAWN = 120
+"""Most nights of a chart, the last ones."""
 MOST_NAMED = 3
 """More cells of one state are counted only."""
 
@@ -95,3 +97,8 @@ def rows_of(night: Night) -> pd.DataFrame:
     """The trials that count for a night's verdicts."""
     rows: pd.DataFrame = night.trials.to_pandas().reindex(columns=[*COLUMNS, *DETAILS])
     return rows[rows["role"].isin((Role.MEASURED, Role.AGAIN))]
+
+
+def drawn_days(verdicts: Iterable[Verdict]) -> list[date]:
+    """The nights that are drawn."""
+    return sorted({day for verdict in verdicts for day in verdict.days})[-NIGHTS_DRAWN:]

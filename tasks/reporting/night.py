@@ -13,13 +13,13 @@ from tasks.domain.dataset import dataset_label
 from tasks.domain.device import DeviceType
 from tasks.domain.outcome import Status
 from tasks.reporting.circumstances import describe_changes, describe_problems
-from tasks.reporting.evidence import MEANING, Evidence, name_of, rows_of
+from tasks.reporting.evidence import MEANING, Evidence, drawn_days, name_of, rows_of
+from tasks.reporting.files import CHARTS, REPORT, new_files, write_text
+from tasks.reporting.files import PAGE as RUN_PAGE
 from tasks.reporting.html import data_uri
 from tasks.reporting.markdown import LEFT, RIGHT, Column, bullets, escape, fence, field, folded, plain_line, table
 from tasks.reporting.numerals import ABSENT, between, digits, level, plural, ratio, seconds, share, shown, span, whole
-from tasks.reporting.report import CHARTS, REPORT, new_files, write_text
-from tasks.reporting.report import PAGE as RUN_PAGE
-from tasks.reporting.trends import draw_trends, drawn_days
+from tasks.reporting.trends import draw_trends
 from tasks.results.history import Ending
 
 NIGHT, PAGE, TREND = "night.md", "night.html", "night-trend"

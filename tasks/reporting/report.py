@@ -2,9 +2,7 @@
 
 import dataclasses
 import json
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +11,8 @@ from tasks.analysis.analysis import Analysis
 from tasks.reporting.certainty import describe_certainty
 from tasks.reporting.charts import draw_charts
 from tasks.reporting.comparison import describe_original
-from tasks.reporting.html import data_uri, render
+from tasks.reporting.files import CHARTS, PAGE, REPORT, new_files, write_text
+from tasks.reporting.html import data_uri
 from tasks.reporting.loops import describe_loops
 from tasks.reporting.markdown import Chart, Edition, escape
 from tasks.reporting.measurements import MEASUREMENTS, TRAINING_TIME, describe
@@ -28,7 +27,7 @@ from tasks.results.error import ResultsError
 from tasks.results.run import Run, decode_run, encode_run
 from tasks.results.store import Tables, read_tables, write_tables
 
-REPORT, PAGE, ENVIRONMENT, CHARTS = "report.md", "report.html", "environment.json", "charts"
+ENVIRONMENT = "environment.json"
 IN_BRIEF = (Chart.SCALING, Chart.CONVERGENCE, Chart.STEP_SPLIT)
 """Charts that the short version has beside the first."""
 
@@ -74,30 +73,6 @@ def write_report(analysis: Analysis, tables: Tables, folder: Path) -> Path:
         text = compose(analysis, Edition(lambda chart: f"{CHARTS}/{chart}.svg"))
         write_text(text, new / REPORT, new / PAGE)
     return folder / REPORT
-
-
-@contextmanager
-def new_files(folder: Path, last: str) -> Iterator[Path]:
-    """A temporary folder with a folder CHARTS; what is in it at the end takes its place in `folder`, `last` at last.
-
-    All files are made first and then take their places one by one: a reader never sees half a file, and an error
-    leaves an earlier report as it was.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
-        new = Path(name)
-        (new / CHARTS).mkdir()
-        yield new
-        (folder / CHARTS).mkdir(exist_ok=True)
-        for path in sorted((path for path in new.rglob("*") if path.is_file()), key=lambda path: path.name == last):
-            path.replace(folder / path.relative_to(new))
-
-
-def write_text(text: str, path: Path, page: Path) -> None:
-    """Write the Markdown to `path` and as HTML to `page`, with the images that lie beside them inside."""
-    path.write_text(text, encoding="utf-8", newline="\n")
-    html = render(text, lambda image: (path.parent / image).read_bytes())
-    page.write_text(html, encoding="utf-8", newline="\n")
 
 
 def read_report(folder: Path) -> tuple[Run, Tables]:

@@ -1,6 +1,6 @@
 """Trends: night after night as small charts, one a series, all over the same days."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -11,13 +11,14 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tasks.detection.nights import Cut, NightState, Verdict
-from tasks.reporting.charts import BOTTOM, WIDTH, encode, frame, styled
+from tasks.reporting.drawing import BOTTOM, WIDTH, encode, frame, styled
+from tasks.reporting.evidence import drawn_days
 from tasks.reporting.markdown import plain_line
 from tasks.reporting.numerals import digits, ratio
 from tasks.reporting.palette import ALARM, GREY, INK, LOOKS
 
-NIGHTS_DRAWN, PANELS, CUTS_NAMED = 120, 10, 8
-"""Most nights of a chart, the last ones; most panels of a figure; most cuts, the last ones."""
+PANELS, CUTS_NAMED = 10, 8
+"""Most panels of a figure; most cuts, the last ones."""
 PANEL, LINE = 0.83, 0.17
 """Heights of a panel with its title and of a line of text below the drawing, in inches."""
 LEAST_REACH = 0.06
@@ -34,11 +35,6 @@ MARKS: dict[NightState, dict[str, Any]] = {
     NightState.NOT_MEASURED: {"marker": "|", "markersize": 7, "markeredgewidth": 1.4, "color": GREY},
 }
 """How a night of that state looks; without a colour it has that of its strategy."""
-
-
-def drawn_days(verdicts: Iterable[Verdict]) -> list[date]:
-    """The nights that are drawn."""
-    return sorted({day for verdict in verdicts for day in verdict.days})[-NIGHTS_DRAWN:]
 
 
 def draw_trends(verdicts: Sequence[Verdict], title: str, what: str, warnings: Sequence[str]) -> list[bytes]:

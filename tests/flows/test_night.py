@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import locations, night
+from flows import locations, night, verdicts
 from flows.blocks import review
 from flows.judging import final_state
 from flows.night import judge, plan_night
@@ -49,7 +49,7 @@ NAMES = ("one_device, batch 64", "mirrored, batch 64")
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("STRATBENCH_ROOT", str(tmp_path))
     monkeypatch.setattr("flows.blocks.describe_environment", lambda: ENVIRONMENT)
-    monkeypatch.setattr(night, "NUM_SIMULATED", 1)
+    monkeypatch.setattr(verdicts, "NUM_SIMULATED", 1)
     return tmp_path
 
 

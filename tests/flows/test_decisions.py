@@ -1,0 +1,141 @@
+"""Verdicts, acceptances and their undoing on the command line, over synthetic nights."""
+
+import json
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from flows import locations
+from flows.__main__ import main
+from tasks.detection.synthetic import Noise
+from tasks.detection.synthetic_history import BEGAN, parse_incident, synthesize
+from tasks.domain.cell import Cell
+from tasks.domain.exit_code import ExitCode
+from tasks.domain.strategy import Strategy
+from tasks.results.events import Events
+from tasks.results.history import History
+
+NIGHTS = 20
+CELLS = tuple(
+    Cell(strategy=strategy, reduction=reduction, global_batch_size=64)
+    for strategy, reduction in ((Strategy.ONE_DEVICE, None), (Strategy.MIRRORED, "auto"))
+)
+Say = Callable[..., tuple[int, list[str]]]
+
+
+def day(number: int) -> date:
+    return BEGAN + timedelta(days=number - 1)
+
+
+@pytest.fixture
+def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
+    """Exit code and lines of a command."""
+    monkeypatch.setenv("STRATBENCH_ROOT", str(tmp_path))
+
+    def run(*words: str) -> tuple[int, list[str]]:
+        capsys.readouterr()
+        code = main(list(words))
+        said = capsys.readouterr()
+        return code, (said.out + said.err).splitlines()
+
+    return run
+
+
+@pytest.fixture
+def nights(say: Say) -> None:
+    """At the root of `say`: another TensorFlow slows `mirrored` from night 15 on."""
+    del say
+    incidents = [parse_incident("upgrade:15:.2:mirrored", NIGHTS)]
+    for night in synthesize(Noise(run=0.02), NIGHTS, 6, 1, incidents, CELLS):
+        History(locations.results()).append_night(night)
+
+
+def test_no_night_is_not_measured_and_says_what_measures_one(say: Say) -> None:
+    assert say("verdict") == (
+        ExitCode.NOT_MEASURED,
+        [
+            "NOT MEASURED: the history holds no nightly run; `prefect deployment run benchmark/nightly` measures one",
+        ],
+    )
+    code, lines = say("history", "accept", "--why", "no reason")
+    assert (code, lines) == (
+        ExitCode.REFUSED,
+        ["stratbench history: the history holds no nightly run; there is nothing to accept"],
+    )
+
+
+@pytest.mark.usefixtures("nights")
+def test_verdict_names_the_cell_the_change_and_its_cause(say: Say) -> None:
+    code, lines = say("verdict")
+    assert code == ExitCode.REGRESSED
+    assert lines[0].startswith(f"SYNTHETIC, nobody measured this. Night of {day(NIGHTS)}: REGRESSED (synthetic-")
+    quiet, red = lines[2:4]
+    assert quiet.split()[:4] == ["one_device,", "batch", "64", "OK"]
+    assert red.split()[:5] == ["mirrored,", "batch", "64", "REGRESSED", str(day(16))]
+    assert f"first seen in the night of {day(15)}; tensorflow_version was 2.21.0, now 2.22.0" in red
+
+
+@pytest.mark.usefixtures("nights")
+def test_verdict_of_an_earlier_night_knows_nothing_of_the_later_ones(say: Say) -> None:
+    assert say("verdict", str(day(14)))[0] == ExitCode.OK
+    assert say("verdict", str(day(15)))[0] == ExitCode.SUSPECT
+    assert say("verdict", str(day(5)))[0] == ExitCode.NO_BASELINE
+    assert say("verdict", str(day(NIGHTS + 1)))[0] == ExitCode.NOT_MEASURED
+    assert say("verdict", "--run", f"synthetic-{day(14)}")[0] == ExitCode.OK
+    assert say("verdict", "yesterday") == (
+        ExitCode.REFUSED,
+        ["stratbench verdict: night=yesterday is no day; write it as 2026-11-23"],
+    )
+
+
+@pytest.mark.usefixtures("nights")
+def test_verdict_as_json_and_as_a_report(say: Say, tmp_path: Path) -> None:
+    document = json.loads("\n".join(say("verdict", "--json")[1]))
+    assert (document["state"], document["exit_code"], document["is_synthetic"]) == ("REGRESSED", 10, True)
+    assert [verdict["state"] for verdict in document["verdicts"]] == ["OK", "REGRESSED"]
+    assert say("verdict", "--report", str(tmp_path / "night"))[1][-1] == str(tmp_path / "night" / "night.md")
+    text = (tmp_path / "night" / "night.md").read_text()
+    assert text.startswith("# SYNTHETIC: nobody measured this. Night of ")
+    assert "Simulated, not measured: with 6 pairs" in text
+
+
+@pytest.mark.usefixtures("nights")
+def test_acceptance_and_its_undoing_are_events(say: Say) -> None:
+    code, lines = say("history", "accept", "--why", "a faster kernel was given up", "--by", "ann")
+    event = Events(locations.results()).read()[0]
+    assert (code, lines) == (
+        ExitCode.OK,
+        [f"{event.id}: mirrored, batch 64 has a new baseline from the night of {day(15)} on"],
+    )
+    assert (event.by, event.night, event.cells) == ("ann", day(15), ("mirrored, batch 64",))
+    assert say("verdict")[0] == ExitCode.NO_BASELINE
+    accepted = f"{day(15)}  new baseline of mirrored, batch 64: accepted by ann: a faster kernel was given up"
+    assert say("history", "list")[1][-1] == accepted
+    assert say("history", "undo", event.id, "--why", "it was not", "--by", "bob")[0] == ExitCode.OK
+    assert say("verdict")[0] == ExitCode.REGRESSED
+    listed = say("history", "events")[1][1:]
+    assert [line.split()[:5] for line in listed] == [
+        [each.id, f"{each.at:%Y-%m-%d}", f"{each.at:%H:%M}", each.kind, counts]
+        for each, counts in zip(Events(locations.results()).read(), ("no", "-"), strict=True)
+    ]
+    code, lines = say("history", "undo", event.id, "--why", "again")
+    assert code == ExitCode.REFUSED
+    assert "is no event that counts" in lines[0]
+
+
+@pytest.mark.usefixtures("nights")
+def test_acceptance_names_cells_that_exist_and_changes_that_happened(say: Say) -> None:
+    code, lines = say("history", "accept", "--cell", "mirrored, batch 9", "--why", "typing")
+    assert code == ExitCode.REFUSED
+    assert lines == [
+        f"stratbench history: cell='mirrored, batch 9' was not measured in the night of {day(NIGHTS)}; "
+        "name one of one_device, batch 64; mirrored, batch 64; synthetic"
+    ]
+    say("history", "accept", "--cell", "one_device, batch 64", "--night", str(day(18)), "--why", "other cooling")
+    assert Events(locations.results()).read()[0].night == day(18)
+    say("history", "accept", "--why", "wanted")
+    code, lines = say("history", "accept", "--why", "again")
+    assert code == ExitCode.REFUSED
+    assert lines[0].endswith("name those that are meant by --cell")
