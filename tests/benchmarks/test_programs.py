@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import __main__ as loops
-from benchmarks import history, pipeline
+from benchmarks import history, nights, pipeline
 from benchmarks.arms import ARMS, NUM_EXAMPLES
 from tests.domain.test_sweep import DATA
 
@@ -21,11 +21,15 @@ def test_every_arm_trains_the_same_examples_on_two_cores() -> None:
     assert [(t.strategy, t.loop, t.precision) for t in trials] == [(a.strategy, a.loop, a.precision) for a in ARMS]
 
 
-@pytest.mark.parametrize("words", ["--rounds 0", "--rounds -2", "--pairs 0", "--nights 0", "--steps 0"])
+@pytest.mark.parametrize(
+    "words", ["--rounds 0", "--rounds -2", "--pairs 0", "--nights 0", "--steps 0", "--quiet-nights 0"]
+)
 def test_fewer_than_one_measurement_is_refused(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["program", *words.split()])
     with pytest.raises(SystemExit) as refused:
-        {"--pairs": pipeline, "--rounds": loops}.get(words.split(maxsplit=1)[0], history).main()
+        {"--pairs": pipeline, "--rounds": loops, "--quiet-nights": nights}.get(
+            words.split(maxsplit=1)[0], history
+        ).main()
     assert refused.value.code == f"{words} must be at least 1"
 
 
