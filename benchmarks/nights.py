@@ -22,6 +22,8 @@ from pathlib import Path
 
 from prefect.blocks.webhook import Webhook
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.types import SecretDict
+from pydantic import SecretStr
 
 from flows import locations
 from flows.stack.local import Stack, down, up
@@ -165,7 +167,9 @@ def _save_block(url: str) -> None:
     stack = up(ports=PORTS)
     try:
         with temporary_settings({PREFECT_API_URL: stack.server.api_url}):
-            Webhook(url=url, headers={"Content-Type": "application/json"}).save("oncall", overwrite=True)
+            Webhook(url=SecretStr(url), headers=SecretDict({"Content-Type": "application/json"})).save(
+                "oncall", overwrite=True
+            )
     finally:
         down()
     os.environ["STRATBENCH_NOTIFY"] = "webhook/oncall"

@@ -24,7 +24,7 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound, PrefectException
 
-from flows import hosts, locations
+from flows import control, hosts, locations
 from flows.hosts import rank_queue
 from flows.names import TAG
 from flows.stack import automations, deployments, notifications, processes, queues, server, state
@@ -262,6 +262,12 @@ def _check_data() -> Faults:
     examine(NamedDataset.MNIST, cache)
 
 
+def _check_control() -> Faults:
+    if name := control.current(locations.results()):
+        control.interpreter(name)
+    yield from ()
+
+
 def _check_time_zone() -> Faults:
     now = datetime.now().astimezone()
     named = {"TZ": os.environ["TZ"].removeprefix(":")} if "TZ" in os.environ else {}
@@ -297,5 +303,6 @@ OF_THE_MACHINE: tuple[tuple[str, Callable[[], Faults]], ...] = (
     ("disk", _check_disk),
     ("installed versions", _check_versions),
     ("data", _check_data),
+    ("control", _check_control),
     ("time zone", _check_time_zone),
 )

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ from flows.stack.local import Stack, down, up
 from tasks.data.preparation import prepare
 from tasks.domain.exit_code import ExitCode
 from tasks.results.environment import hostname
+from tasks.results.events import Event, Events, Kind
 from tests.data.samples import small_arrays, write_npz
 from tests.flows.stack.conftest import SAMPLE, isolate
 
@@ -250,6 +252,19 @@ def test_data_that_are_damaged(stack: Stack, tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(("zone", "is_known"), [("Mars/Olympus", False), ("", False), ("Asia/Tokyo", True)])
+def test_control_that_is_not_built_here(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("0.1.0-g01234567-r012345", None):
+        event = Event(kind=Kind.CONTROL, at=datetime.now(UTC), by="ann", why="first", control=name)
+        Events(locations.results()).append(event)
+        found = faults(capsys)
+        if name:
+            assert found == [
+                f"control: control={name} is not built on this host; build it of the same requirements: "
+                "`stratbench control build 01234567`"
+            ]
+    assert found == []
+
+
 def test_time_zone_that_nobody_knows(
     stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, zone: str, is_known: bool
 ) -> None:
