@@ -249,7 +249,11 @@ def parse_day(name: str, text: str | None) -> date | None:
 def describe(history: History, span: Span) -> Iterator[str]:
     """A line for each run with trials in that span, below the columns' names."""
     columns = ["run_name", "status", "hostname", "machine_fingerprint", "tensorflow_version", "commit"]
-    runs = history.read(columns, span).to_pandas().groupby("run_name", sort=False)
+    table = history.read(columns, span)
+    if not table.num_rows:
+        yield "no trial of the history is in that span; a benchmark appends its own, `stratbench history add` others"
+        return
+    runs = table.to_pandas().groupby("run_name", sort=False)
     yield f"{'day':<12}{'run':<34}{'trials':>8}{'valid':>8}  {'machine':<28}{'TensorFlow':<14}commit"
     for entry in history.entries(span):
         if entry.run_name in runs.groups:
