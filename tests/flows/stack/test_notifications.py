@@ -20,7 +20,7 @@ from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import SendNotification
-from prefect.server.utilities.user_templates import render_user_template_sync
+from prefect.server.utilities.user_templates import TemplateRenderError, render_user_template_sync
 from prefect.settings import PREFECT_API_URL
 from prefect.settings.context import temporary_settings
 from prefect.states import Completed, Crashed, Failed, Running, Scheduled, State
@@ -169,6 +169,7 @@ def test_nightly_run_that_ended_badly_is_told_once_and_one_that_spoke_itself_is_
         run = client.create_flow_run_from_deployment(deployment).id
         created.append(run)
         client.set_flow_run_state(run, Running())
+        time.sleep(0.5)  # the server was seen to lose events of a burst
         client.set_flow_run_state(run, end)
     found = [posts.get(timeout=PATIENCE) for _ in range(2)]
     assert sorted(each["event"] for each in found) == ["prefect.flow-run.Crashed", "prefect.flow-run.Failed"]
@@ -242,6 +243,13 @@ def test_block_that_cannot_serve_is_refused_and_without_a_setting_nobody_is_noti
     automations.ensure(client, UI)
     assert notifications.receiver(client) is None
     assert {each.name for each in client.read_automations()} == {each.name for each in automations.WANTED}
+
+
+def test_run_that_has_ended_is_not_overdue() -> None:
+    going_on, ended = ({"flow_run": {"end_time": time}} for time in (None, "2026-01-21"))
+    assert render_user_template_sync(notifications._UNLESS_ENDED, going_on) == ""
+    with pytest.raises(TemplateRenderError):
+        render_user_template_sync(notifications._UNLESS_ENDED, ended)
 
 
 def test_a_run_is_overdue_after_twice_its_budget() -> None:
