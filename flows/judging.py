@@ -35,13 +35,14 @@ async def end_night(
 ) -> Tonight:
     """Take the run into the history and judge it; writes the nightly report and tells Prefect what has changed.
 
-    Nothing is told twice: not of a run that was judged before and has not measured anything since.
+    Nothing is told twice: not of a run that was judged before and has not measured anything since, nor of one that did
+    not come to its end, which Prefect tells of (a crash) or somebody wanted (a cancellation).
     """
     is_new = await asyncio.to_thread(History(locations.results()).append, run, tables, has_crashed)
     evidence = await asyncio.to_thread(judge, night_of(run, tables, has_crashed=has_crashed), run.command)
     evidence = await asyncio.to_thread(with_characteristic, evidence)
     path = await write_nightly_report(evidence, str(report))
-    if is_new:
+    if is_new and run.end:
         async with get_client() as client:
             deployment = (await client.read_flow_run(UUID(flow_run_id))).deployment_id
         await announce(

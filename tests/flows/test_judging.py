@@ -80,14 +80,18 @@ def test_night_is_reported_under_its_key_and_told_once(
     assert len(told) == 1, "nothing was measured since"
 
 
-def test_night_that_crashed_is_kept_and_told_as_such(flow_run: str, told: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_night_that_crashed_or_was_stopped_is_kept_as_such_and_told_by_prefect_alone(
+    flow_run: str, told: list[dict[str, Any]], tmp_path: Path
+) -> None:
     run, _ = measured(tmp_path, end=None)
     asyncio.run(judging._end(run.run_name, flow_run, "crashed"))
     assert History(tmp_path / "runs").nights([])[0].ending is Ending.CRASHED
-    tonight = told[0]["tonight"]
-    assert {verdict.state for verdict in tonight.verdicts} == {NightState.FAILED}
+    report = tmp_path / "reports" / run.run_name / "night.md"
+    assert report.read_text().startswith("# Night of 2026-11-22 on CPU slices: FAILED, 1 of 1 cell")
     asyncio.run(judging._end(run.run_name, flow_run, "stopped"))
     assert History(tmp_path / "runs").nights([])[0].ending is Ending.STOPPED
+    assert report.read_text().startswith("# Night of 2026-11-22 on CPU slices: INCONCLUSIVE, 1 of 1 cell")
+    assert told == []
 
 
 def test_run_that_is_no_night_is_not_judged(flow_run: str, told: list[dict[str, Any]], tmp_path: Path) -> None:
