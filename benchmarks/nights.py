@@ -32,7 +32,7 @@ from tasks.detection.detector import MIN_NIGHTS
 from tasks.detection.nights import NightState
 
 BEGAN = date(2026, 1, 1)
-CELL = {"strategies": ["one_device"], "global_batch_sizes": [64], "max_train_examples": 4000}
+CELL = {"strategies": ["one_device"], "global_batch_sizes": [64], "max_train_examples": 12_000}
 CONTROL = """#!/bin/sh
 unset STRATBENCH_SLOWDOWN
 exec {python} "$@"
