@@ -46,6 +46,7 @@ from tasks.results.history import History
 from tasks.results.storage import open_storage
 
 DEFAULTS = Sweep()
+NIGHT_NAME = r"(\d{4}-\d{2}-\d{2})(?:-\d{6})?"
 LATEST_START = timedelta(hours=1)
 """A scheduled run that could not start for so long is refused: measured by day, it would not be that night's."""
 
@@ -53,15 +54,24 @@ Count = Annotated[int, Field(ge=1)]
 
 
 def name_run() -> str:
-    """The run's name, `<deployment>-<scheduled start>`, or of a night its date, unless given; a retry keeps it."""
-    if name := flow_run.parameters.get("run_name"):
+    """The run's name, `<deployment>-<scheduled start>` unless given; a retried run keeps the one that it has.
+
+    A night has the name of its date, so that it is continued by naming it; one that somebody starts beside the schedule
+    has its time as well, for it measures anew.
+    """
+    given, start = flow_run.parameters, flow_run.scheduled_start_time
+    if name := given.get("run_name"):
         return str(name)
-    prefix, given = deployment.name or "benchmark", flow_run.parameters
-    if re.fullmatch(rf"{re.escape(prefix)}-(\d{{8}}-\d{{6}}|\d{{4}}-\d{{2}}-\d{{2}})", str(flow_run.name)):
+    prefix = deployment.name or "benchmark"
+    if re.fullmatch(rf"{re.escape(prefix)}-({NIGHT_NAME}|\d{{8}}-\d{{6}})", str(flow_run.name)):
         return str(flow_run.name)
-    if given.get("is_nightly") or given.get("night"):
-        return f"{prefix}-{given.get('night') or flow_run.scheduled_start_time.date()}"
-    return f"{prefix}-{flow_run.scheduled_start_time:%Y%m%d-%H%M%S}"
+    if given.get("night"):
+        return f"{prefix}-{given['night']}"
+    if given.get("is_nightly"):
+        return (
+            f"{prefix}-{start:%Y-%m-%d}" if "auto-scheduled" in flow_run.tags else f"{prefix}-{start:%Y-%m-%d-%H%M%S}"
+        )
+    return f"{prefix}-{start:%Y%m%d-%H%M%S}"
 
 
 @flow(
@@ -150,19 +160,19 @@ async def benchmark(
             )
         return Failed(name="NotMeasured", message=why)
     try:
-        sweep = Sweep(**{field.name: given[field.name] for field in dataclasses.fields(Sweep)})
-        name, day = run_name or str(flow_run.name), None
-        if is_nightly or night is not None:
-            day = night or _date_of(str(flow_run.name))
-            sweep = await asyncio.to_thread(plan_night, sweep, day, logger)
+        asked = sweep = Sweep(**{field.name: given[field.name] for field in dataclasses.fields(Sweep)})
+        name = run_name or str(flow_run.name)
+        day = (night or _date_of(name)) if is_nightly or night else None
         await say_who_is_running(logger)
         async with concurrency(SWEEP_LIMIT, **LEASE):
+            if day is not None:
+                sweep = await asyncio.to_thread(plan_night, asked, day, logger)
             data = await asyncio.to_thread(examine, sweep.dataset, locations.data_cache())
             crews = await muster(sweep, data, logger)
             with open_run(
                 sweep,
                 run_name=name,
-                command=_command(sweep),
+                command=_command(asked),
                 location=locations.run(name),
                 data=data,
                 devices=crews[0].devices,
@@ -197,8 +207,8 @@ def _final_state(analysis: Analysis, report: Path) -> State:
 
 def _date_of(name: str) -> date:
     """The night in a run's name, which stays when the run is retried; or else of its scheduled start."""
-    found = re.search(r"\d{4}-\d{2}-\d{2}$", name)
-    return date.fromisoformat(found[0]) if found else flow_run.scheduled_start_time.date()
+    found = re.search(f"{NIGHT_NAME}$", name)
+    return date.fromisoformat(found[1]) if found else flow_run.scheduled_start_time.date()
 
 
 def _hours_late() -> float | None:

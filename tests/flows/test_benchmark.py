@@ -1,12 +1,15 @@
 import dataclasses
 import inspect
 from collections.abc import Callable
+from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from prefect.client.schemas.objects import StateType
 
-from flows.benchmark import _command, _final_state, benchmark
+from flows.benchmark import _command, _date_of, _final_state, benchmark, name_run
 from flows.trial import trial
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
@@ -70,3 +73,27 @@ def test_run_without_any_value_fails_and_one_with_gaps_is_degraded(
 
 def test_flows_have_the_names_that_deployments_use() -> None:
     assert (benchmark.name, trial.name) == ("benchmark", "trial")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "tags", "name", "expected"),
+    [
+        ({}, [], "wise-owl", "nightly-20261123-020005"),
+        ({"is_nightly": True}, ["auto-scheduled"], "wise-owl", "nightly-2026-11-23"),
+        ({"is_nightly": True}, [], "wise-owl", "nightly-2026-11-23-020005"),
+        ({"is_nightly": True, "night": "2026-11-20"}, [], "wise-owl", "nightly-2026-11-20"),
+        ({"is_nightly": True}, ["auto-scheduled"], "nightly-2026-11-22", "nightly-2026-11-22"),
+        ({"is_nightly": True}, [], "nightly-2026-11-22-235959", "nightly-2026-11-22-235959"),
+        ({"is_nightly": True, "run_name": "mine"}, [], "wise-owl", "mine"),
+    ],
+)
+def test_night_is_named_by_its_date_and_one_beside_the_schedule_by_its_time(
+    parameters: dict[str, Any], tags: list[str], name: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = datetime(2026, 11, 23, 2, 0, 5, tzinfo=UTC)
+    run = SimpleNamespace(parameters=parameters, tags=tags, name=name, scheduled_start_time=start)
+    monkeypatch.setattr("flows.benchmark.flow_run", run)
+    monkeypatch.setattr("flows.benchmark.deployment", SimpleNamespace(name="nightly"))
+    assert name_run() == expected
+    day = {"nightly-2026-11-20": 20, "nightly-2026-11-22": 22, "nightly-2026-11-22-235959": 22}.get(expected, 23)
+    assert _date_of(expected) == date(2026, 11, day)
