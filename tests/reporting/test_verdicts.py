@@ -1,0 +1,60 @@
+"""Verdicts of a night as lines of text."""
+
+from tasks.detection.nights import Tonight
+from tasks.domain.exit_code import ExitCode
+from tasks.reporting.verdicts import describe_tonight
+from tasks.results.history import Ending
+from tests.detection.example_nights import NUM_NIGHTS, Change, Row, make_nights, replay, slower
+
+LAST = NUM_NIGHTS - 1
+
+
+def in_last(change: Change) -> Change:
+    return lambda night, row: change(night, row) if night == LAST else row
+
+
+def said(tonight: Tonight) -> str:
+    """State and reason of the first cell."""
+    return " ".join(list(describe_tonight(tonight))[2].split()[3:])
+
+
+def test_five_nights_that_tell_nothing_are_told_apart_and_none_is_green() -> None:
+    def driver(night: int, row: Row) -> Row:
+        return row | ({"gpu_driver": "580"} if night == LAST else {"gpu_driver": "570"})
+
+    found = {
+        "empty": replay(in_last(lambda night, row: None)),
+        "partial": replay(in_last(lambda night, row: row if row["block"] <= 5 else None), last=Ending.STOPPED),
+        "crashed": replay(in_last(lambda night, row: row if row["block"] <= 5 else None), last=Ending.CRASHED),
+        "first": replay(num_nights=1),
+        "driver": replay(driver),
+    }
+    assert {name: said(tonight) for name, tonight in found.items()} == {
+        "empty": "NOT MEASURED 2026-01-20 — 0 19",
+        "partial": "INCONCLUSIVE 2026-01-20 — 5 19 the night was stopped",
+        "crashed": "FAILED 2026-01-20 — 5 19 the night crashed",
+        "first": "NO BASELINE 2026-01-01 — 6 0 0 of 10 comparable nights before",
+        "driver": "NO BASELINE 2026-01-20 — 6 0 2026-01-20: gpu_driver was 570, now 580; 0 of 10 comparable nights "
+        "before",
+    }
+    assert {name: tonight.exit_code for name, tonight in found.items()} == {
+        "empty": ExitCode.NOT_MEASURED,
+        "partial": ExitCode.INCONCLUSIVE,
+        "crashed": ExitCode.FAILED,
+        "first": ExitCode.NO_BASELINE,
+        "driver": ExitCode.NO_BASELINE,
+    }
+
+
+def test_first_line_says_the_night_its_state_and_the_method() -> None:
+    line = next(describe_tonight(replay(slower(18), again=[18])))
+    assert line == "Night of 2026-01-20: REGRESSED (nightly-019; 20 nights so far, against a control)"
+    assert len(make_nights()) == NUM_NIGHTS
+    weaker = next(describe_tonight(replay(last=Ending.CRASHED)))
+    assert "nightly-019, crashed; 20 nights so far" in weaker
+
+
+def test_regression_behind_a_failed_night_still_stands() -> None:
+    tonight = replay(slower(17), again=[17], last=Ending.CRASHED)
+    line = list(describe_tonight(tonight))[3]
+    assert "REGRESSED stands, tonight is FAILED" in line
