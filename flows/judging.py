@@ -7,10 +7,9 @@ import asyncio
 import logging
 import sys
 from pathlib import Path
-from uuid import UUID
 
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.runtime import deployment
 from prefect.settings import get_current_settings
 from prefect.states import Completed, Failed
 
@@ -43,15 +42,13 @@ async def end_night(
     evidence = await asyncio.to_thread(with_characteristic, evidence)
     path = await write_nightly_report(evidence, str(report))
     if is_new and run.end:
-        async with get_client() as client:
-            deployment = (await client.read_flow_run(UUID(flow_run_id))).deployment_id
         await announce(
             evidence.tonight,
             run_id=flow_run_id,
             report=path,
             command=run.command,
             ui_url=get_current_settings().ui_url,
-            deployment_id=str(deployment) if deployment else None,
+            deployment_id=deployment.id,
             logger=logger,
         )
     return evidence.tonight

@@ -187,11 +187,13 @@ def _verdict(arguments: argparse.Namespace) -> int:
 
 
 def _history_verify(_: argparse.Namespace) -> int:
+    from tasks.results.events import Events
     from tasks.results.history import DAMAGED, History
 
     damaged = History(locations.results()).set_aside()
     for name, reason in damaged.items():
         print(f"{name} is damaged ({reason}): set aside in {DAMAGED}; `stratbench history add` takes its run in again")
+    Events(locations.results()).read()
     if not damaged:
         print("every file can be read")
     return ExitCode.INVALID if damaged else ExitCode.OK
