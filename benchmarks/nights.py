@@ -13,12 +13,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from prefect.blocks.webhook import Webhook
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -53,7 +54,7 @@ class Experiment:
     root: Path
     num_pairs: int
     slowdown: float
-    posts: list[dict[str, object]]
+    posts: list[dict[str, Any]]
     """What the webhook was told."""
 
     def measure(self, series: str, first: int, num_nights: int, slowdown: float = 0.0) -> None:
@@ -106,7 +107,8 @@ def main() -> int:
     for name in ("pairs", "quiet_nights", "nights"):
         if getattr(arguments, name) < 1:
             sys.exit(f"--{name.replace('_', '-')} {getattr(arguments, name)} must be at least 1")
-    with tempfile.TemporaryDirectory(prefix="stratbench-nights-") as folder, _receiver() as (url, posts):
+    posts: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="stratbench-nights-") as folder, receiver(posts.append) as url:
         root = Path(folder)
         (root / "site").mkdir()
         (root / "site" / "sitecustomize.py").write_text(PATIENCE)
@@ -143,13 +145,12 @@ def _compare(experiment: Experiment, num_quiet: int, num_nights: int) -> int:
 
 
 @contextmanager
-def _receiver() -> Iterator[tuple[str, list[dict[str, object]]]]:
-    """A webhook on this machine, and what it was told."""
-    posts: list[dict[str, object]] = []
+def receiver(take: Callable[[dict[str, Any]], None]) -> Iterator[str]:
+    """A webhook on this machine that hands on what it is told: its address."""
 
     class Receiver(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            posts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            take(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(200)
             self.end_headers()
 
@@ -158,7 +159,7 @@ def _receiver() -> Iterator[tuple[str, list[dict[str, object]]]]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/", posts
+        yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
 
 

@@ -1,12 +1,9 @@
 """Notifications through a real server: what a receiver of webhooks gets of a night, and what it does not get."""
 
 import asyncio
-import json
-import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Empty, Queue
 from typing import Any
 from uuid import UUID, uuid4
@@ -25,6 +22,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.settings.context import temporary_settings
 from prefect.states import Completed, Crashed, Failed, Running, Scheduled, State
 
+from benchmarks import nights
 from flows.alerts import announce
 from flows.names import NIGHTLY, TAG
 from flows.stack import automations, notifications, runs
@@ -52,20 +50,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncPrefectClie
 def receiver() -> Iterator[tuple[str, Posts]]:
     """A receiver of webhooks: its address, and the bodies that it got."""
     posts: Posts = Queue()
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            posts.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *words: object) -> None:
-            """Nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/", posts
-        server.shutdown()
+    with nights.receiver(posts.put) as url:
+        yield url, posts
 
 
 @pytest.fixture(autouse=True)
