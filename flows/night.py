@@ -28,7 +28,8 @@ def plan_night(sweep: Sweep, night: date, logger: logging.Logger | logging.Logge
     It is measured against the current control, unless it names an environment of its own. Raises Refusal where that is
     not built here.
     """
-    before = judge_nights(_nights(night))
+    cells = {cell.label for cell in sweep.cells}
+    before = judge_nights([each for each in _nights(night) if cells & set(each.cells)])
     measured = None if before is None else before.noise
     noise = measured or EXPECTED_NOISE
     num_pairs = min(max(pairs_needed(noise), sweep.min_blocks), sweep.max_blocks)

@@ -118,7 +118,7 @@ class Tonight:
     is_synthetic: bool
     """Whether a night among them was made up."""
     noise: float | None
-    """Standard deviation of one run's ln seconds within nights, the median night's; null if not known."""
+    """Standard deviation of one run's ln seconds within nights; null if not known."""
     verdicts: tuple[Verdict, ...]
     """Of the cells."""
     platform: tuple[Verdict, ...]
@@ -347,6 +347,10 @@ def _difference(environments: pd.DataFrame, before: int | None, after: int) -> t
 
 
 def _noise(looks: Floats, has_control: bool) -> float | None:
-    """Standard deviation of one run's ln seconds within a night, the median of all; None where no night tells it."""
+    """Standard deviation of one run's ln seconds within nights, their mean; None where no night tells it.
+
+    The mean of variances that are each resistant to outliers: their median would be 20 % too low at 6 pairs, 9 % at 14
+    (simulated), for a median absolute deviation of few values is skewed; the mean is 7 and 2 %.
+    """
     found = variances(looks.reshape(-1, looks.shape[2]))[np.isfinite(looks).sum(axis=2).ravel() >= MIN_PAIRS]
-    return math.sqrt(float(np.median(found)) / (2 if has_control else 1)) if len(found) else None
+    return math.sqrt(float(np.mean(found)) / (2 if has_control else 1)) if len(found) else None

@@ -276,7 +276,7 @@ def _describe_certainty(evidence: Evidence) -> Iterator[str]:
     if tonight.noise is not None:
         yield (
             f"Measured over {plural(tonight.num_nights, 'night')}: runs of one night differ by {level(tonight.noise)} "
-            "(standard deviation of one run's ln seconds, that of the median night)."
+            "(standard deviation of one run's ln seconds)."
         )
     if found is None:
         yield "How often this rule cries wolf under that noise, and what it finds, is not known: it was not simulated."

@@ -49,7 +49,7 @@ def test_quiet_year_has_no_regression() -> None:
     tonight = judge(365)
     assert tonight.exit_code is ExitCode.OK
     assert all(REGRESSED not in verdict.states for verdict in (*tonight.verdicts, *tonight.platform))
-    assert tonight.noise == pytest.approx(0.03, rel=0.25)
+    assert tonight.noise == pytest.approx(0.03, rel=0.1)
 
 
 def test_upgrade_that_slows_by_fifteen_percent_is_regressed_and_no_new_baseline() -> None:
