@@ -41,6 +41,6 @@ def test_worst_code_of_several_is_said(codes: Iterable[ExitCode], expected: Exit
 
 def test_exit_codes_are_those_that_callers_rely_on() -> None:
     assert {code.name: code.value for code in ExitCode} == {
-        "OK": 0, "INTERNAL_ERROR": 1, "REFUSED": 2, "REGRESSED": 10, "IMPROVED": 11, "INCONCLUSIVE": 13,
-        "INVALID": 14, "FAILED": 15, "NOT_MEASURED": 16, "PARTIAL": 18, "INTERRUPTED": 130,
+        "OK": 0, "INTERNAL_ERROR": 1, "REFUSED": 2, "REGRESSED": 10, "IMPROVED": 11, "SUSPECT": 12, "INCONCLUSIVE": 13,
+        "INVALID": 14, "FAILED": 15, "NOT_MEASURED": 16, "NO_BASELINE": 17, "PARTIAL": 18, "INTERRUPTED": 130,
     }  # fmt: skip

@@ -169,6 +169,7 @@ def test_only_the_grid_trains_every_epoch_and_only_in_whole_blocks() -> None:
         Role.MEASURED: (5, 2),
         Role.BASELINE: (2, 2),
         Role.REFERENCE: (2, 2),
+        Role.AGAIN: (2, 2),
         Role.DISCARDED: (2, 2),
     }
     assert Sweep(num_epochs=1, short_epochs=2).epochs_of(Role.MEASURED, False) == 1

@@ -305,7 +305,7 @@ STATES: dict[str, tuple[Callable[[Trial], Outcome], dict[str, object], ExitCode,
 @pytest.fixture
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Charts of few dots: nothing here depends on them."""
-    monkeypatch.setattr("tasks.reporting.charts.DPI", 20)
+    monkeypatch.setattr("tasks.reporting.drawing.DPI", 20)
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -15,7 +15,7 @@ from tasks.domain.reduction import Reduction
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Trial
-from tasks.reporting import charts
+from tasks.reporting import charts, drawing
 from tasks.reporting.charts import draw_charts
 from tasks.reporting.palette import LOOKS, PHASE_GROUPS
 from tests.analysis.example_runs import (
@@ -39,7 +39,7 @@ PER_POINT = [name for name in CHARTS if name not in ("02-scaling", "03-convergen
 @pytest.fixture(autouse=True)
 def _coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few dots: what is tested does not depend on them."""
-    monkeypatch.setattr(charts, "DPI", 20)
+    monkeypatch.setattr(drawing, "DPI", 20)
 
 
 def svgs_of(analysis: Analysis) -> dict[str, bytes]:

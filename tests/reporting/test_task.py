@@ -14,7 +14,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 from tasks.analysis.analysis import analyze
 from tasks.domain.sweep import Sweep
-from tasks.reporting import charts, task
+from tasks.reporting import drawing, task
 from tasks.results.run import End
 from tests.analysis.example_runs import fill, make_run
 from tests.reporting.reports import RUNNING, paced, pair
@@ -25,7 +25,7 @@ Write = Callable[[int, UUID | None], Awaitable[UUID | None]]
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """The task after so many blocks of a run of two."""
-    monkeypatch.setattr(charts, "DPI", 20)
+    monkeypatch.setattr(drawing, "DPI", 20)
     monkeypatch.setattr(task, "get_run_logger", lambda: logging.getLogger("run"))
     sweep: Sweep = pair(2)
 
