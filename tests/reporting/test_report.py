@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.analysis.analysis import Analysis, analyze
-from tasks.reporting import charts, report
+from tasks.reporting import drawing, report
 from tasks.reporting.report import artifact_markdown, read_report, write_report
 from tasks.results import schema
 from tasks.results.error import ResultsError
@@ -31,7 +31,7 @@ FILES = {
 def coarse() -> Iterator[None]:
     """Few dots: what is tested does not depend on them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(charts, "DPI", 20)
+        patch.setattr(drawing, "DPI", 20)
         yield
 
 
