@@ -1,8 +1,8 @@
 """`python -m benchmarks.nights`: real nights, one after another, through the deployment `benchmark/nightly`.
 
-One cell is measured against a control that is this same environment, so that nothing differs; from a night on, the
-worker is slowed on purpose, and the control is not. The twin goes on from the same first nights without the slow-down.
-Prints every night's verdict and what a webhook was told; 40 to 60 minutes on two cores.
+One cell is measured against the control of this very commit, so that nothing differs; from a night on, the worker is
+slowed on purpose, and the control is not. The twin goes on from the same first nights without the slow-down. Prints
+every night's verdict and what a webhook was told; an hour on two cores, which nothing else should be using.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.types import SecretDict
 from pydantic import SecretStr
 
-from flows import locations
+from flows import control, locations
 from flows.stack.local import Stack, down, up
 from flows.verdicts import read_evidence
 from tasks.detection.detector import MIN_NIGHTS
@@ -34,11 +34,6 @@ from tasks.detection.nights import NightState
 
 BEGAN = date(2026, 1, 1)
 CELL = {"strategies": ["one_device"], "global_batch_sizes": [64], "max_train_examples": 12_000}
-CONTROL = """#!/bin/sh
-unset STRATBENCH_SLOWDOWN
-exec {python} "$@"
-"""
-"""The control: this environment, never slowed."""
 PATIENCE = """
 from tasks.training import contamination
 contamination.find_taint = lambda usage: None
@@ -73,7 +68,6 @@ class Experiment:
             **CELL,
             "min_blocks": self.num_pairs,
             "max_blocks": self.num_pairs,
-            "versus": str(self.root / "control"),
             "night": str(day),
         }
         with stack.server.connected() as client:
@@ -99,7 +93,7 @@ class Experiment:
 def main() -> int:
     """Run the experiment; returns 1 unless the slow-down was found, confirmed and told, and the twin stayed quiet."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.nights", description=__doc__)
-    parser.add_argument("--pairs", type=int, default=5, help="of a night (default: %(default)s)")
+    parser.add_argument("--pairs", type=int, default=6, help="of a night (default: %(default)s)")
     parser.add_argument("--slowdown", type=float, default=0.2, help="as a share (default: %(default)s)")
     parser.add_argument("--quiet-nights", type=int, default=MIN_NIGHTS + 1, help="before it (default: %(default)s)")
     parser.add_argument("--nights", type=int, default=3, help="with it (default: %(default)s)")
@@ -112,10 +106,9 @@ def main() -> int:
         root = Path(folder)
         (root / "site").mkdir()
         (root / "site" / "sitecustomize.py").write_text(PATIENCE)
-        (root / "control").write_text(CONTROL.format(python=sys.executable))
-        (root / "control").chmod(0o755)
         path = os.pathsep.join([str(root / "site"), str(Path(__file__).parents[1])])
         os.environ |= {"STRATBENCH_ROOT": folder, "PYTHONPATH": path}
+        _pin()
         _save_block(url)
         experiment = Experiment(root, arguments.pairs, arguments.slowdown, posts)
         return _compare(experiment, arguments.quiet_nights, arguments.nights)
@@ -161,6 +154,14 @@ def receiver(take: Callable[[dict[str, Any]], None]) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
+
+
+def _pin() -> None:
+    """Build the control of this commit, and let nights be measured against it."""
+    for line in control.build():
+        print(line, flush=True)
+    (built,) = locations.controls().iterdir()
+    print(control.settle(locations.results(), built.name, "the experiment", "benchmarks.nights"), flush=True)
 
 
 def _save_block(url: str) -> None:

@@ -14,6 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 EXPORTED = "$Format:%H$"
 """The commit, where `git archive` has made this file; a control is built from such an export."""
+OWN = ("PYTHONPATH", "PYTHONHOME", "STRATBENCH_SLOWDOWN")
+"""Environment variables that say where this Python finds its modules, and that it is slowed on purpose."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,8 +52,8 @@ def ask_software(interpreter: str) -> Software:
 
 
 def inherited(interpreter: str) -> dict[str, str]:
-    """Environment variables for a process of `interpreter`: where this Python finds modules is not told to another."""
-    own = () if interpreter == sys.executable else ("PYTHONPATH", "PYTHONHOME")
+    """Environment variables for a process of `interpreter`: another one has none that are this Python's own affair."""
+    own = () if interpreter == sys.executable else OWN
     return {name: value for name, value in os.environ.items() if name not in own}
 
 

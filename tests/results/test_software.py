@@ -33,7 +33,8 @@ def test_export_knows_its_commit_and_a_copy_none(tmp_path: Path, monkeypatch: py
     assert (found.commit, found.is_commit_clean) == ("c" * 40, None)
 
 
-def test_only_another_python_is_not_told_where_this_one_finds_modules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", "here")
-    assert inherited(sys.executable)["PYTHONPATH"] == "here"
-    assert "PYTHONPATH" not in inherited("/elsewhere/python")
+@pytest.mark.parametrize("name", ["PYTHONPATH", "PYTHONHOME", "STRATBENCH_SLOWDOWN"])
+def test_another_python_has_nothing_that_is_this_ones_own_affair(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "here")
+    assert inherited(sys.executable)[name] == "here"
+    assert name not in inherited("/elsewhere/python")
