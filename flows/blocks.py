@@ -57,7 +57,7 @@ def review(
     recorded = Recorded(
         keys={*opened.finished_keys(), *taken},
         half_width=analysis.half_width,
-        seconds_left=left if left is None or run.night is None else left - _kept_for_second_look(run),
+        seconds_left=None if left is None else left - _seconds_kept(run),
         examples_per_second=analysis.rates,
         overhead_seconds=analysis.overhead_seconds,
     )
@@ -82,9 +82,9 @@ def review(
     return Review(analysis, tables, step, f"{block}. {_expected(opened, recorded)}")
 
 
-def _kept_for_second_look(run: Run) -> float:
-    """Seconds of a night's time budget that its first look leaves."""
-    return (1 - FIRST_LOOK_SHARE) * 60 * (run.sweep.budget_minutes or 0.0)
+def _seconds_kept(run: Run) -> float:
+    """Of the time budget, what the first look of a night leaves for the second."""
+    return 0.0 if run.night is None else (1 - FIRST_LOOK_SHARE) * 60 * (run.sweep.budget_minutes or 0.0)
 
 
 def _is_left_to(elsewhere: Collection[str], tables: Tables, block: int, machine: Environment) -> bool:
@@ -120,7 +120,10 @@ def _expected(opened: OpenRun, recorded: Recorded) -> str:
     """The forecast, once any throughput of this machine is known."""
     if not recorded.examples_per_second:
         return "What they cost is known after the first trial"
-    found = forecast(opened.run.sweep, opened.device, opened.data, recorded)
+    sweep = opened.run.sweep
+    if sweep.budget_minutes is not None:
+        sweep = replace(sweep, budget_minutes=sweep.budget_minutes - _seconds_kept(opened.run) / 60)
+    found = forecast(sweep, opened.device, opened.data, recorded)
     whole, short = (seconds / 60 for seconds in found.seconds)
     text = f"Expected: {plural(found.num_whole, 'whole block')} of about {whole:.1f} min"
     text += f" and {plural(found.num_short, 'short one')} of about {short:.1f} min" if found.num_short else ""

@@ -159,3 +159,15 @@ def test_night_is_measured_against_the_control_that_is_set(monkeypatch: pytest.M
     monkeypatch.setattr(night, "interpreter", lambda given: Path("/controls") / given)
     assert plan_night(own, BEGAN, logger).versus == f"/controls/{name}"
     assert plan_night(SWEEP, BEGAN, logger).versus == SWEEP.versus, "one that is named goes before"
+
+
+def test_first_look_leaves_a_quarter_of_the_time_for_the_second(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.blocks.time.monotonic", lambda: 0.0)
+    sweep = replace(SWEEP, budget_minutes=100.0)
+    for night_of_run, has_time in ((None, True), (BEGAN, False)):
+        run = make_run(sweep, run_name=f"run-{has_time}", night=night_of_run, end=None)
+        opened = OpenRun(run, RunFolder(root / run.run_name), DATA, DeviceType.CPU_SLICE, 60 * 20.0)
+        opened.folder.create(run)
+        for place, trial in enumerate(trial for trial in plan(run) if trial.block == 1):
+            opened.folder.put(record_of(run, make_result(trial, 12.0, (0.98,)), 100 + place))
+        assert review(opened).has_ended is not has_time, "20 minutes are left of 100"
