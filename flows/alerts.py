@@ -132,10 +132,10 @@ def _lines(verdict: Verdict) -> Iterable[str]:
     if verdict.change and verdict.low and verdict.high:
         yield (
             f"  {_factor(verdict)} (95 % interval {verdict.low:.3f} to {verdict.high:.3f}; "
-            f"n = {verdict.num_pairs} pairs tonight, {verdict.num_nights} nights before)"
+            f"n = {verdict.num_pairs} blocks tonight, {verdict.num_nights} nights before)"
         )
     else:
-        yield f"  n = {verdict.num_pairs} pairs tonight, {verdict.num_nights} nights before"
+        yield f"  n = {verdict.num_pairs} blocks tonight, {verdict.num_nights} nights before"
     if verdict.step:
         why = "; ".join(verdict.difference) or "no recorded version changed then"
         yield f"  since the night of {verdict.step}; {why}"

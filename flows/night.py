@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 from flows import locations
 from flows.control import current, interpreter
@@ -29,7 +29,8 @@ def plan_night(sweep: Sweep, night: date, logger: logging.Logger | logging.Logge
     not built here.
     """
     cells = {cell.label for cell in sweep.cells}
-    before = judge_nights([each for each in _nights(night) if cells & set(each.cells)])
+    earlier = _nights(night - timedelta(days=1))  # a night that is continued keeps its number of blocks
+    before = judge_nights([each for each in earlier if cells & set(each.cells)])
     measured = None if before is None else before.noise
     noise = measured or EXPECTED_NOISE
     num_pairs = min(max(pairs_needed(noise), sweep.min_blocks), sweep.max_blocks)

@@ -227,7 +227,7 @@ def judge_nights(nights: Sequence[Night], events: Sequence[Event] = ()) -> Tonig
         num_nights=len(nights),
         has_control=nights[-1].has_control,
         is_synthetic=any(night.is_synthetic for night in nights),
-        noise=_noise(past.first[:, [cell is not None for cell in seen.cells]], nights[-1].has_control),
+        noise=_noise(past.first[:, [cell is not None for cell in seen.cells]], nights),
         verdicts=tuple(sorted((v for v in found if v.cell), key=lambda v: _place(v.cell, nights[-1]))),
         platform=tuple(verdict for verdict in found if verdict.cell is None),
         never=tuple(label for label in nights[-1].cells if label not in {v.cell.label for v in found if v.cell}),
@@ -346,11 +346,13 @@ def _difference(environments: pd.DataFrame, before: int | None, after: int) -> t
     return tuple(f"{name} was {old[name]}, now {new[name]}" for name in ENVIRONMENT if old[name] != new[name])
 
 
-def _noise(looks: Floats, has_control: bool) -> float | None:
+def _noise(looks: Floats, nights: Sequence[Night]) -> float | None:
     """Standard deviation of one run's ln seconds within nights, their mean; None where no night tells it.
 
     The mean of variances that are each resistant to outliers: their median would be 20 % too low at 6 pairs, 9 % at 14
     (simulated), for a median absolute deviation of few values is skewed; the mean is 7 and 2 %.
     """
-    found = variances(looks.reshape(-1, looks.shape[2]))[np.isfinite(looks).sum(axis=2).ravel() >= MIN_PAIRS]
-    return math.sqrt(float(np.mean(found)) / (2 if has_control else 1)) if len(found) else None
+    runs = np.repeat([2 if night.has_control else 1 for night in nights], looks.shape[1])  # behind one value
+    found = variances(looks.reshape(-1, looks.shape[2])) / runs
+    found = found[np.isfinite(looks).sum(axis=2).ravel() >= MIN_PAIRS]
+    return math.sqrt(float(np.mean(found))) if len(found) else None

@@ -130,14 +130,14 @@ def _answer(evidence: Evidence) -> Iterator[str]:
         words = "all {} cells" if len(cells) == evidence.num_cells else "the other {} cells"
         words = words.format(len(cells)) if len(cells) > 1 else f"the{' other' if groups else ''} cell"
         words = f"{words.capitalize()} {'is' if len(cells) == 1 else 'are'} OK"
-        yield f"{words}: not far out of the baseline (n = {n} pairs a cell tonight, {nights} nights)."
+        yield f"{words}: not far out of the baseline (n = {n} blocks a cell tonight, {nights} nights)."
     if not evidence.num_cells:
         yield "No cell was measured and none was planned."
 
 
 def _said(evidence: Evidence, verdict: Verdict) -> str:
     """What a sentence says of it after `is`, with MEASURED in place of the numbers."""
-    state, ending, day, n = verdict.state, evidence.tonight.ending, evidence.tonight.day, f"n = {_pairs(verdict)}"
+    state, ending, day, n = verdict.state, evidence.tonight.ending, evidence.tonight.day, f"n = {_blocks(verdict)}"
     if state in MEANING:
         return f"{MEANING[state]} since {_night(verdict.since, day)}: {MEASURED}{_step(verdict, day)}"
     if state is NightState.SUSPECT:
@@ -163,20 +163,21 @@ def _said(evidence: Evidence, verdict: Verdict) -> str:
 
 
 def _measured(verdicts: Sequence[Verdict]) -> str:
-    """`1.15 x the seconds of its baseline (1.12 to 1.18, 95 %, n = 12 pairs tonight against 25 nights)`."""
+    """`1.15 x the seconds of its baseline (1.12 to 1.18, 95 %, n = 12 blocks tonight against 25 nights)`."""
     verdict, changes = verdicts[0], [verdict.change for verdict in verdicts if verdict.change is not None]
     if len(verdicts) > 1 and changes:
         extent = f"{digits(min(changes))} to {ratio(max(changes))} the seconds of their baselines"
-        return f"{extent} (n = {_pairs(verdict)} each tonight; the table has their intervals)"
+        return f"{extent} (n = {_blocks(verdict)} each tonight; the table has their intervals)"
     if verdict.change is None or verdict.low is None or verdict.high is None:
-        return f"n = {_pairs(verdict)}"
+        return f"n = {_blocks(verdict)}"
     nights = f"its first {FROZEN_NIGHTS} nights, by slow drift" if verdict.is_drift else f"{verdict.num_nights} nights"
-    interval = f"{between(verdict.low, verdict.high)}, {level(LEVEL)}, n = {_pairs(verdict)} tonight against {nights}"
+    interval = f"{between(verdict.low, verdict.high)}, {level(LEVEL)}, n = {_blocks(verdict)} tonight against {nights}"
     return f"{ratio(verdict.change)} the seconds of its baseline ({interval})"
 
 
-def _pairs(verdict: Verdict) -> str:
-    return plural(verdict.num_pairs, "pair" if verdict.cell else "block")
+def _blocks(verdict: Verdict) -> str:
+    """Of each block one value counts: a pair, or without a control a trial."""
+    return plural(verdict.num_pairs, "block")
 
 
 def _step(verdict: Verdict, tonight: date) -> str:
@@ -233,7 +234,9 @@ def _columns(tonight: Tonight) -> tuple[Column[Verdict], ...]:
 
 def _caption(tonight: Tonight) -> str:
     value = "v control: tonight's seconds over the control's" if tonight.has_control else "s/epoch: tonight's seconds"
-    text = f"The worst first. {value}, the location (Hodges and Lehmann) of n pairs; v baseline: that over the median "
+    text = (
+        f"The worst first. {value}, the location (Hodges and Lehmann) over n blocks; v baseline: that over the median "
+    )
     text += (
         f"of so many nights, with its {level(LEVEL)} interval; above 1 is slower. A second state is one that stands."
     )

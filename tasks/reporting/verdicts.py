@@ -27,13 +27,13 @@ def describe_tonight(tonight: Tonight) -> Iterator[str]:
         f"{plural(tonight.num_nights, 'night')} so far, {against})"
     )
     width = max((len(verdict.label) for verdict in (*tonight.verdicts, *tonight.platform)), default=4) + 2
-    yield f"{'cell':<{width}}{'state':<14}{'since':<12}{'seconds v baseline':<26}{'pairs':>6}{'nights':>8}  why"
+    yield f"{'cell':<{width}}{'state':<14}{'since':<12}{'seconds v baseline':<26}{'blocks':>7}{'nights':>8}  why"
     for verdict in (*tonight.verdicts, *tonight.platform):
         change = shown(verdict.change, lambda value: f"{value:.3f} x")
         if verdict.low is not None and verdict.high is not None:
             change += f" ({between(verdict.low, verdict.high, lambda value: f'{value:.3f}')})"
         yield (
-            f"{verdict.label:<{width}}{verdict.worst:<14}{verdict.since!s:<12}{change:<26}{verdict.num_pairs:>6}"
+            f"{verdict.label:<{width}}{verdict.worst:<14}{verdict.since!s:<12}{change:<26}{verdict.num_pairs:>7}"
             f"{verdict.num_nights:>8}  {reason(verdict, tonight)}"
         ).rstrip()
 
@@ -49,7 +49,7 @@ def reason(verdict: Verdict, tonight: Tonight) -> str:
         case NightState.INCONCLUSIVE if verdict.is_undecided:
             return f"{what}far out, and not measured again"
         case NightState.INCONCLUSIVE:
-            return f"{what}{'the night was stopped' if tonight.ending is Ending.STOPPED else 'too few pairs'}"
+            return f"{what}{'the night was stopped' if tonight.ending is Ending.STOPPED else 'too few blocks'}"
         case NightState.FAILED:
             return f"{what}{'the night crashed' if tonight.ending is Ending.CRASHED else 'trainings did not end'}"
         case NightState.INVALID:

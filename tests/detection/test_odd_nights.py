@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tasks.detection.nights import NightState, judge_nights
+from tasks.domain.cell import Arm
 from tasks.domain.exit_code import ExitCode
 from tasks.results.events import Event, Kind
 from tests.detection.example_nights import BEGAN, LABELS, NUM_NIGHTS, Row, day, make_nights, replay, slower
@@ -133,3 +134,11 @@ def test_days_need_no_order_beyond_that_of_the_nights() -> None:
     assert tonight is not None
     assert tonight.day == BEGAN
     assert timedelta(0) < nights[-1].day - tonight.day
+
+
+def test_noise_is_that_of_a_run_whatever_a_night_was_measured_against() -> None:
+    with_control, without = make_nights(), make_nights(arms=[Arm.HERE])
+    mixed = judge_nights([*without[:10], *with_control[10:]])
+    both = [judge_nights(nights) for nights in (with_control, without)]
+    assert mixed is not None
+    assert [each.noise for each in (mixed, *both) if each] == pytest.approx([0.02] * 3, rel=0.2)

@@ -84,9 +84,9 @@ def test_regression_says_how_much_since_when_and_what_was_new() -> None:
     assert "on CPU slices (1 core each): not a GPU." in paragraphs(text)[1]
     assert answer_of(text) == [
         f"mirrored, batch 128 is REGRESSED (slower) since tonight: {red.change:.2f} x the seconds of its baseline "
-        f"({red.low:.2f} to {red.high:.2f}, 95 %, n = 6 pairs tonight against 18 nights); first seen on 2026-01-19, "
+        f"({red.low:.2f} to {red.high:.2f}, 95 %, n = 6 blocks tonight against 18 nights); first seen on 2026-01-19, "
         r"when tensorflow\_version was 2.21.0, now 2.22.0.",
-        "The other cell is OK: not far out of the baseline (n = 6 pairs a cell tonight, 19 nights).",
+        "The other cell is OK: not far out of the baseline (n = 6 blocks a cell tonight, 19 nights).",
     ]
     row = rows_of(tables_of(text)[0])[0]
     assert row["v baseline"] == f"{red.change:.2f} x ({red.low:.2f} to {red.high:.2f})"
@@ -113,7 +113,7 @@ def test_quiet_night_is_one_sentence_and_offers_nothing_to_accept() -> None:
     text = text_of(quiet())
     assert paragraphs(text)[0].endswith(": OK, 2 of 2 cells")
     assert answer_of(text) == [
-        "All 2 cells are OK: not far out of the baseline (n = 6 pairs a cell tonight, 19 nights)."
+        "All 2 cells are OK: not far out of the baseline (n = 6 blocks a cell tonight, 19 nights)."
     ]
     assert "No state changed." in text
     assert "The software is the same in all that is recorded" in text
@@ -140,16 +140,22 @@ def test_nights_without_a_verdict_say_why() -> None:
     ]
     assert r"| 2026-01-16 | gpu\_driver was 570, now 580 | all 2 cells and the control on machine node |" in cut
     few: Change = lambda night, row: row if row["block"] <= 2 else None  # noqa: E731
-    assert "All 2 cells are INCONCLUSIVE: n = 2 pairs, at least 4 needed." in answer_of(text_of(tonight_only(few)))
+    assert (
+        "All 2 cells and the control on machine node are INCONCLUSIVE: n = 2 blocks, at least 4 needed."
+        in answer_of(text_of(tonight_only(few)))
+    )
     stopped = text_of(tonight_only(few, Ending.STOPPED))
-    assert "All 2 cells are INCONCLUSIVE: the night was stopped (n = 2 pairs)." in answer_of(stopped)
+    assert (
+        "All 2 cells and the control on machine node are INCONCLUSIVE: the night was stopped (n = 2 blocks)."
+        in answer_of(stopped)
+    )
     assert "- The night was stopped: what it measured is never part of a baseline." in stopped
     undecided = answer_of(text_of(make_nights(slower(LAST))))[0]
     assert undecided.startswith("mirrored, batch 128 is INCONCLUSIVE: 1.1")
     assert undecided.endswith(" nights), far out and not measured again.")
     nothing = text_of(tonight_only(lambda night, row: None))
     assert paragraphs(nothing)[0].endswith(": NOT MEASURED, 2 of 2 cells")
-    assert answer_of(nothing) == ["All 2 cells are NOT MEASURED: n = 0 pairs, at least 4 needed."]
+    assert answer_of(nothing) == ["All 2 cells are NOT MEASURED: n = 0 blocks, at least 4 needed."]
     assert "Tonight's software is not known" in nothing
 
 
@@ -157,7 +163,7 @@ def test_crashed_night_is_red_and_hides_no_regression() -> None:
     text = text_of(make_nights(slower(16), again=[16], last=Ending.CRASHED))
     assert "FAILED, 2 of 2 cells and machine node; REGRESSED, 1 of 2 cells" in paragraphs(text)[0]
     assert (
-        "mirrored, batch 128 is FAILED: the night crashed (n = 6 pairs); REGRESSED (slower) since 2026-01-18 still "
+        "mirrored, batch 128 is FAILED: the night crashed (n = 6 blocks); REGRESSED (slower) since 2026-01-18 still "
         "stands."
     ) in answer_of(text)
     assert rows_of(tables_of(text)[0])[1]["state"] == "FAILED, REGRESSED"
@@ -172,7 +178,7 @@ def test_trials_without_a_number_are_listed_with_their_reason() -> None:
         return row
 
     text = text_of(tonight_only(faulty))
-    assert "mirrored, batch 128 is FAILED: trainings did not end, n = 0 pairs, at least 4 needed." in answer_of(text)
+    assert "mirrored, batch 128 is FAILED: trainings did not end, n = 0 blocks, at least 4 needed." in answer_of(text)
     assert [list(row.values()) for row in rows_of(tables_of(section_of(text, "What was not measured"))[0])] == [
         ["one\\_device, batch 128", "the control's", "tainted, then valid", "1", "3", "others took \\| 31 %"],
         ["mirrored, batch 128", "tonight's", "failed", "6", "1 to 6", "worker\\_killed"],
