@@ -54,6 +54,21 @@ def test_change_is_suspected_at_once_and_told_the_next_night() -> None:
     assert [faster.pass_by(-SLOWER), faster.pass_by(-SLOWER)] == [SUSPECT, IMPROVED]
 
 
+def test_change_that_was_not_measured_again_is_never_taken_for_the_baseline() -> None:
+    nights = Nights()
+    for _ in range(2 * BASELINE_NIGHTS):
+        nights.pass_by(SLOWER, again=math.nan)
+        assert nights.detector.is_undecided.tolist() == [True]
+    assert [nights.pass_by(SLOWER), nights.pass_by(SLOWER)] == [SUSPECT, REGRESSED]
+
+
+def test_drift_that_was_not_measured_again_is_not_forgotten() -> None:
+    nights, changes = Nights(), iter(np.linspace(0, math.log(1.06), 120))
+    while not nights.detector.is_undecided.any():
+        nights.pass_by(change := next(changes), again=math.nan)
+    assert nights.pass_by(change) is SUSPECT, "it is looked at again in the next night"
+
+
 def test_change_that_is_not_there_when_it_is_measured_again_is_no_suspicion() -> None:
     nights = Nights()
     assert nights.pass_by(SLOWER, again=0.0) is OK
