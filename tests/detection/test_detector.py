@@ -66,7 +66,10 @@ def test_drift_that_was_not_measured_again_is_not_forgotten() -> None:
     nights, changes = Nights(), iter(np.linspace(0, math.log(1.06), 120))
     while not nights.detector.is_undecided.any():
         nights.pass_by(change := next(changes), again=math.nan)
-    assert nights.pass_by(change) is SUSPECT, "it is looked at again in the next night"
+    nights.pass_by(change, again=0.0)
+    assert nights.num_again == 2, "it is looked at again in the next night"
+    nights.pass_by(0.0)
+    assert nights.num_again == 2, "and not once more, for it was not there"
 
 
 def test_change_that_is_not_there_when_it_is_measured_again_is_no_suspicion() -> None:
