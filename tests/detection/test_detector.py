@@ -59,6 +59,7 @@ def test_change_that_was_not_measured_again_is_never_taken_for_the_baseline() ->
     for _ in range(2 * BASELINE_NIGHTS):
         nights.pass_by(SLOWER, again=math.nan)
         assert nights.detector.is_undecided.tolist() == [True]
+        assert nights.detector.change == pytest.approx(SLOWER, abs=0.04)
     assert [nights.pass_by(SLOWER), nights.pass_by(SLOWER)] == [SUSPECT, REGRESSED]
 
 
