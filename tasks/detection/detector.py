@@ -124,7 +124,9 @@ class Detector:
         first, drift = self._look(once, counts, self._locations), self._look(once, counts, self._frozen)
         self.num_before = self.num_comparable.copy()
         has_baseline = self._had_baseline = was_measured & (self.num_comparable >= MIN_NIGHTS)
-        is_far = has_baseline & (self._signs == 0) & first.is_beyond(FIRST_LEVEL, MARGIN)
+        self._confirm(first, drift, was_measured)
+        may_change = has_baseline & (self._signs * first.change <= 0)  # also against what is suspected or stands
+        is_far = may_change & first.is_beyond(FIRST_LEVEL, MARGIN)
         self._add_to_sums(drift, has_baseline & (self._signs == 0))
         drifts = has_baseline & (self._signs == 0) & ~is_far & (self._sums.max(axis=0) > CUSUM_LIMIT)
         again = np.full_like(pairs, np.nan)
@@ -133,7 +135,6 @@ class Detector:
             again = np.where((is_far | drifts)[:, np.newaxis], found, np.nan)
         counts, twice = _counts(again), locate(again)
         self.is_undecided = (is_far | drifts) & (counts < MIN_PAIRS)
-        self._confirm(first, drift, was_measured)
         self._suspect(is_far, np.sign(first.change), self._look(twice, counts, self._locations), is_drift=False)
         slower = np.where(self._sums[0] >= self._sums[1], 1, -1)
         self._suspect(drifts, slower, self._look(twice, counts, self._frozen), is_drift=True)
@@ -201,7 +202,9 @@ class Detector:
         for sign, state in ((1, CellState.REGRESSED), (-1, CellState.IMPROVED)):
             self.states[is_confirmed & (self._signs == sign)] = state
         self._unseen[stands] = np.where(changes[stands] > MARGIN / 2, 0, self._unseen[stands] + 1)
-        self._clear((suspects & ~is_confirmed) | (stands & (self._unseen >= NIGHTS_UNTIL_GONE)))
+        is_gone = (suspects & ~is_confirmed) | (stands & (self._unseen >= NIGHTS_UNTIL_GONE))
+        self.states[is_gone] = CellState.OK
+        self._clear(is_gone)
 
     def _clear(self, cells: Bools) -> None:
         """Forget what is suspected or stands."""

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import special
 
 from tasks.detection.detector import BASELINE_NIGHTS, MIN_PAIRS, CellState, Detector, Floats, locate, variances
-from tasks.detection.series import ENVIRONMENT, Observations, observe
+from tasks.detection.series import CONTROL, ENVIRONMENT, Observations, observe
 from tasks.domain.cell import Cell
 from tasks.domain.exit_code import ExitCode, worst
 from tasks.domain.outcome import Status
@@ -45,6 +45,9 @@ class NightState(StrEnum):
     def exit_code(self) -> ExitCode:
         """Of `stratbench verdict`, where this is the worst state."""
         return ExitCode[self.name]
+
+
+_QUIET = (NightState.OK, NightState.NO_BASELINE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +90,7 @@ class Verdict:
     is_undecided: bool
     """Whether it is far out and was not measured again."""
     step: date | None
-    """First night of the change, by the step that fits the nights since the last cut best; null without a change."""
+    """First night of the change, by the step that fits the nights about it best; null without a change."""
     difference: tuple[str, ...]
     """What differs in tonight's environment from the night before that step, or else from the night before."""
     cuts: tuple[Cut, ...]
@@ -179,6 +182,8 @@ class Replay:
     """As `seen.first`, NaN in a night that did not come to its end."""
     timelines: Sequence[Timeline]
     """By series."""
+    asked: Sequence[int]
+    """The series of which the last night is to say something."""
     detector: Detector
     """After the last night."""
 
@@ -192,12 +197,14 @@ def replay(nights: Sequence[Night], events: Sequence[Event] = ()) -> Replay:
         Timeline(cuts=_moves(seen.shared[seen.shared["key"] == key]) | _accepted(events, nights, seen, key))
         for key in range(len(seen.labels))
     ]
-    detector = Detector(len(timelines))
+    detector, asked = Detector(len(timelines)), list[int]()
     for number, night in enumerate(nights):
         detector.accept(np.array([number in timeline.cuts for timeline in timelines], dtype=bool))
         detector.judge(first[number], seen.second[number])
         values, (low, high) = locate(first[number]), detector.band()
-        for key in np.flatnonzero(seen.is_asked[number]).tolist():
+        stands = np.isin(detector.states, STANDING)
+        asked = np.flatnonzero(seen.is_asked[number] | (seen.is_planned[number] & stands)).tolist()
+        for key in asked:
             standing = detector.states[key] if detector.states[key] in STANDING else None
             point = Point(
                 number=number,
@@ -207,7 +214,7 @@ def replay(nights: Sequence[Night], events: Sequence[Event] = ()) -> Replay:
                 band=(math.exp(low[key]), math.exp(high[key])) if np.isfinite(low[key]) else None,
             )
             timelines[key].points.append(point)
-    return Replay(seen=seen, first=first, timelines=timelines, detector=detector)
+    return Replay(seen=seen, first=first, timelines=timelines, asked=asked, detector=detector)
 
 
 def judge_nights(nights: Sequence[Night], events: Sequence[Event] = ()) -> Tonight | None:
@@ -216,10 +223,7 @@ def judge_nights(nights: Sequence[Night], events: Sequence[Event] = ()) -> Tonig
         return None
     past = replay(nights, events)
     seen = past.seen
-    found = [
-        _verdict(seen, key, past.timelines[key], nights, past.detector)
-        for key in np.flatnonzero(seen.is_asked[-1]).tolist()
-    ]
+    found = [_verdict(seen, key, past.timelines[key], nights, past.detector) for key in past.asked]
     return Tonight(
         day=nights[-1].day,
         run_name=nights[-1].run_name,
@@ -260,7 +264,7 @@ def _moves(shared: pd.DataFrame) -> dict[int, str]:
     found = {}
     for place in np.flatnonzero(differs.any(axis=1)):
         names = [name for name in values if differs[name].iloc[place]]
-        names = ["control"] if "control" in names else names
+        names = next(([name] for name in ("control", CONTROL) if name in names), names)  # which says the others
         found[int(shared["night"].iloc[place])] = "; ".join(
             f"{name} was {before[name].iloc[place]}, now {values[name].iloc[place]}" for name in names
         )
@@ -297,9 +301,8 @@ def _verdict(seen: Observations, key: int, timeline: Timeline, nights: Sequence[
     is_known = last.band is not None
     width = error * float(special.stdtrit(detector.freedom[key], (1 + LEVEL) / 2))
     low, middle, high = (math.exp(change + sign * width) if is_known else None for sign in (-1, 0, 1))
-    begin = max(timeline.cuts, default=0)
     has_changed = {last.state, last.standing} & {NightState.SUSPECT, NightState.REGRESSED, NightState.IMPROVED}
-    step = _step([point for point in points if point.number >= begin]) if has_changed else None
+    step = _step(_around_change(timeline, bool(detector.is_drift[key]))) if has_changed else None
     after = last.number if step is None else step
     before = next((point.number for point in reversed(points) if point.number < after), None)
     return Verdict(
@@ -325,6 +328,20 @@ def _verdict(seen: Observations, key: int, timeline: Timeline, nights: Sequence[
         states=tuple(night.state for night in points),
         bands=tuple(night.band for night in points),
     )
+
+
+def _around_change(timeline: Timeline, is_drift: bool) -> list[Point]:
+    """The nights since the change that is suspected or stands was noticed, and those before in which it may have begun.
+
+    Not before the last cut nor an earlier change that stood; of a drift all others, else as many as make a baseline.
+    """
+    points = [point for point in timeline.points if point.number >= max(timeline.cuts, default=0)]
+    noticed = len(points)
+    while noticed and (points[noticed - 1].standing or points[noticed - 1].state) not in _QUIET:
+        noticed -= 1
+    begin = 0 if is_drift else max(0, noticed - BASELINE_NIGHTS)
+    last = next((n for n in reversed(range(begin, noticed)) if points[n].standing), begin - 1)
+    return points[last + 1 :]
 
 
 def _step(points: Sequence[Point]) -> int | None:

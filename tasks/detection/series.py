@@ -29,6 +29,7 @@ SHARED = ["machine_fingerprint", "gpu_driver", "dataset_digest", "num_parameters
 """What both arms share: a change of it begins a new baseline."""
 ENVIRONMENT = ["stratbench_version", "commit", "tensorflow_version", "keras_version", "numpy_version", "python_version"]
 """What is judged: the control's begins a new baseline, tonight's never."""
+CONTROL = "control's environment"
 COLUMNS = [*("block", "role", "arm", "status", "training_seconds", "num_epochs"), *CONFIGURATION, *SHARED, *ENVIRONMENT]
 """Of the table `trials`, what is needed."""
 
@@ -49,6 +50,8 @@ class Observations:
     """Of the second look; of a machine the first ones again, for it has none."""
     is_asked: Bools
     """Whether a night was to measure a series, of shape (nights, series)."""
+    is_planned: Bools
+    """Whether it planned the cell of a series that had begun, though perhaps elsewhere; of the same shape."""
     statuses: Mapping[Hashable, set[str]]
     """Of its trials, by night and series."""
     shared: pd.DataFrame
@@ -71,15 +74,18 @@ def observe(nights: Sequence[Night]) -> Observations:
         for role in (Role.MEASURED, Role.AGAIN)
     )
     here = rows[(rows["arm"] == Arm.HERE) & rows["value"].notna()]
+    is_asked, is_planned = _asked(rows, nights, cells)
+    of_machines = np.isfinite(control).any(axis=2)
     return Observations(
         labels=(*(label for label, _, _ in named), *machines),
         cells=(*cells, *(None for _ in machines)),
         facts=(*(facts for _, _, facts in named), *(frozenset() for _ in machines)),
         first=first,
         second=second,
-        is_asked=np.hstack([_asked(rows, nights, cells), np.isfinite(control).any(axis=2)]),
+        is_asked=np.hstack([is_asked, of_machines]),
+        is_planned=np.hstack([is_planned, np.zeros_like(of_machines)]),
         statuses=_statuses(rows),
-        shared=_shared(rows, with_control, len(named), machines),
+        shared=_shared(rows, nights, len(named), machines),
         environments=here.groupby("night")[ENVIRONMENT].first().fillna("none"),
     )
 
@@ -164,34 +170,39 @@ def _joined(cells: Floats, machines: Floats) -> Floats:
     return np.concatenate(padded, axis=1)
 
 
-def _asked(rows: pd.DataFrame, nights: Sequence[Night], cells: Sequence[Cell]) -> Bools:
+def _asked(rows: pd.DataFrame, nights: Sequence[Night], cells: Sequence[Cell]) -> tuple[Bools, Bools]:
     """Whether each night was to measure each cell: it left rows of it, or planned the cell and left no rows of it.
 
-    A cell that was planned on other data or another machine has another series, with rows of its own.
+    A cell that was planned on other data or another machine has another series, with rows of its own; the second array
+    has it as planned all the same.
     """
     has_rows = np.zeros((len(nights), len(cells)), dtype=bool)
     has_rows[rows["night"], rows["key"]] = True
-    is_planned = np.array([[cell.label in night.cells for cell in cells] for night in nights], dtype=bool)
-    has_begun = np.maximum.accumulate(has_rows, axis=0)
+    is_named = np.array([[cell.label in night.cells for cell in cells] for night in nights], dtype=bool)
+    is_planned = is_named.reshape(has_rows.shape) & np.maximum.accumulate(has_rows, axis=0)
     is_elsewhere = np.zeros_like(has_rows)
     for key, cell in enumerate(cells):
         is_elsewhere[:, key] = has_rows[:, [other for other, another in enumerate(cells) if another == cell]].any(
             axis=1
         )
-    return np.asarray(has_rows | (is_planned.reshape(has_rows.shape) & has_begun & ~is_elsewhere))
+    return np.asarray(has_rows | (is_planned & ~is_elsewhere)), is_planned
 
 
-def _shared(rows: pd.DataFrame, with_control: Sequence[int], num_cells: int, machines: Sequence[str]) -> pd.DataFrame:
+def _shared(rows: pd.DataFrame, nights: Sequence[Night], num_cells: int, machines: Sequence[str]) -> pd.DataFrame:
     """By `key` and `night`: what both arms share, the control's environment with it, as texts; null if not known."""
+    with_control = [number for number, night in enumerate(nights) if night.has_control]
     by_cell = ["key", "night"]
     of_cells = rows.groupby(by_cell)[SHARED].first()
+    is_shared = ~rows["night"].isin(with_control) | (rows["arm"] == Arm.OTHER)  # tonight's own model is what is judged
+    of_cells["num_parameters"] = rows[is_shared].groupby(by_cell)["num_parameters"].first()
     of_cells["gpu_driver"] = of_cells["gpu_driver"].fillna("none")
     of_cells["num_parameters"] = of_cells["num_parameters"].astype("Int64")  # null where nothing was trained
     is_control = (rows["arm"] == Arm.OTHER) & rows["value"].notna()
     control = rows[is_control].groupby(by_cell)[ENVIRONMENT].first().fillna("none")
     of_cells = of_cells.join(control.add_prefix("control's ")).reset_index()
     of_cells["control"] = np.where(of_cells["night"].isin(with_control), "pinned", "none")
-    of_machines = of_cells[of_cells["control"] == "pinned"].merge(rows[[*by_cell, "hostname"]].drop_duplicates())
+    of_cells[CONTROL] = [nights[number].control for number in of_cells["night"]]
+    of_machines = of_cells[of_cells["night"].isin(with_control)].merge(rows[[*by_cell, "hostname"]].drop_duplicates())
     of_machines = (
         of_machines.drop(columns=["key", "num_parameters"]).groupby(["hostname", "night"]).first().reset_index()
     )

@@ -72,6 +72,8 @@ class Night:
     """Labels of the cells that it was to measure."""
     has_control: bool
     """Whether against a control."""
+    control: str | None = None
+    """The folder of its environment; null if not known."""
     trials: pa.Table
     """No row where nothing was measured."""
 
@@ -113,7 +115,7 @@ class History:
 
     def append_night(self, night: Night) -> bool:
         """The same for a nightly run, whose facts go into the file's metadata."""
-        facts = {"ending": night.ending, "cells": night.cells, "has_control": night.has_control}
+        facts = {name: getattr(night, name) for name in ("ending", "cells", "has_control", "control")}
         metadata = {**(night.trials.schema.metadata or {}), _NIGHT: json.dumps(facts)}
         return self._put(night.day, night.run_name, night.trials.replace_schema_metadata(metadata))
 
@@ -164,6 +166,7 @@ class History:
                 ending=Ending(found["ending"]),
                 cells=tuple(found["cells"]),
                 has_control=found["has_control"],
+                control=found.get("control"),
                 trials=table.replace_schema_metadata(None),
             )
             for entry, table in tables
@@ -213,9 +216,10 @@ def night_of(run: Run, tables: Tables, *, has_crashed: bool = False, is_first_lo
     return Night(
         day=run.night,
         run_name=run.run_name,
-        ending=Ending.CRASHED if has_crashed else Ending.ENDED if run.end else Ending.STOPPED,
+        ending=Ending.ENDED if run.end else Ending.CRASHED if has_crashed else Ending.STOPPED,
         cells=tuple(cell.label for cell in run.sweep.cells if cell.arm is Arm.HERE),
         has_control=run.sweep.versus is not None,
+        control=None if run.sweep.versus is None else Path(run.sweep.versus).parent.parent.name,
         trials=trials.filter(pc.field("role") != Role.AGAIN) if is_first_look else trials,
     )
 

@@ -108,6 +108,33 @@ def test_regression_ends_after_some_nights_without_it() -> None:
     assert [nights.pass_by(SLOWER), nights.pass_by(SLOWER)] == [SUSPECT, REGRESSED], "the old baseline is there"
 
 
+@pytest.mark.parametrize("before", [[-SLOWER], [-SLOWER] * 2], ids=["suspected", "standing"])
+def test_change_to_the_other_side_is_looked_at_whatever_was_there_before(before: list[float]) -> None:
+    nights = Nights()
+    for change in before:
+        nights.pass_by(change)
+    assert [nights.pass_by(SLOWER), nights.pass_by(SLOWER)] == [SUSPECT, REGRESSED]
+
+
+def test_change_that_stands_outlasts_a_night_on_the_other_side_that_is_not_there_when_it_is_measured_again() -> None:
+    nights = Nights()
+    states = [
+        nights.pass_by(SLOWER),
+        nights.pass_by(SLOWER),
+        nights.pass_by(-SLOWER, again=0.0),
+        nights.pass_by(SLOWER),
+    ]
+    assert states == [SUSPECT, REGRESSED, REGRESSED, REGRESSED]
+    assert nights.detector.num_comparable.tolist() == [BASELINE_NIGHTS], "and none of its nights is learned"
+
+
+def test_suspicion_that_gave_way_to_an_undecided_night_is_none() -> None:
+    nights = Nights()
+    states = [nights.pass_by(-SLOWER), nights.pass_by(SLOWER, again=math.nan)]
+    assert states == [SUSPECT, OK]
+    assert nights.detector.is_undecided.tolist() == [True], "INCONCLUSIVE, and not learned"
+
+
 def test_accepted_change_begins_a_new_baseline() -> None:
     nights = Nights()
     nights.pass_by(SLOWER)

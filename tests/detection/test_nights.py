@@ -1,6 +1,8 @@
 """Nights replayed from rows of the history."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -10,7 +12,7 @@ from tasks.domain.cell import Arm
 from tasks.domain.exit_code import ExitCode
 from tasks.results.events import Event, Kind
 from tasks.results.history import Ending
-from tests.detection.example_nights import LABELS, NUM_BLOCKS, NUM_NIGHTS, Change, Row, day, replay, slower
+from tests.detection.example_nights import LABELS, NUM_BLOCKS, NUM_NIGHTS, Change, Row, day, make_nights, replay, slower
 
 
 def states(tonight: Tonight) -> list[str]:
@@ -42,6 +44,21 @@ def test_change_is_suspect_and_the_next_night_regressed() -> None:
 
 def test_far_out_and_not_measured_again_is_inconclusive_and_not_green() -> None:
     assert states(replay(slower(19))) == [NightState.OK, NightState.INCONCLUSIVE]
+
+
+def test_change_is_dated_among_the_nights_about_it_and_not_by_what_was_before() -> None:
+    """Neither by a larger change that went, nor by a smaller one that lasts longer."""
+
+    def episodes(night: int, row: Row) -> Row | None:
+        share = 0.3 if 20 <= night < 30 else 0.1 if night >= 58 else 0.0
+        return slower(0, share)(night, row)
+
+    def two_levels(night: int, row: Row) -> Row | None:
+        return slower(0, 0.12 if night >= 58 else 0.02 if night >= 25 else 0.0)(night, row)
+
+    for change, again in ((episodes, [20, 58]), (two_levels, [58])):
+        verdict = replay(change, 60, again=again).verdicts[1]
+        assert (verdict.state, verdict.step) == (NightState.REGRESSED, day(58))
 
 
 def test_machine_that_grows_slow_for_both_is_no_regression_but_one_of_the_platform() -> None:
@@ -91,6 +108,30 @@ def test_another_control_begins_a_new_baseline() -> None:
     tonight = replay(lambda night, row: row | ({"commit": "c5"} if night >= 15 and row["arm"] == "other" else {}))
     assert states(tonight) == [NightState.NO_BASELINE] * 2
     assert tonight.verdicts[0].cuts == (Cut(day=day(15), why="control's commit was c0, now c5"),)
+
+
+def test_control_of_another_name_begins_a_new_baseline_whatever_its_rows_say() -> None:
+    def names(name: Callable[[int], str | None]) -> Tonight:
+        found = judge_nights([replace(night, control=name(n)) for n, night in enumerate(make_nights())])
+        assert found is not None
+        return found
+
+    tonight = names(lambda number: "0.1.0-g1-r2" if number >= 15 else "0.1.0-g1-r1")
+    said = "control's environment was 0.1.0-g1-r1, now 0.1.0-g1-r2"
+    assert [v.cuts for v in (*tonight.verdicts, *tonight.platform)] == [(Cut(day=day(15), why=said),)] * 3
+    assert states(names(lambda number: "0.1.0-g1-r1" if number >= 15 else None)) == [NightState.OK] * 2, (
+        "not known of older nights"
+    )
+
+
+def test_model_that_tonight_alone_has_is_judged_and_the_controls_begins_a_new_baseline() -> None:
+    def larger(arm: str, share: float) -> Change:
+        return lambda night, row: (
+            slower(18, share)(night, row) | ({"num_parameters": 99} if night >= 18 and row["arm"] == arm else {})
+        )
+
+    assert states(replay(larger("here", 0.3), again=[18])) == [NightState.OK, NightState.REGRESSED]
+    assert states(replay(larger("other", 0.0))) == [NightState.NO_BASELINE] * 2
 
 
 def test_first_empty_partial_and_crashed_nights_are_told_apart_and_none_is_green() -> None:

@@ -102,6 +102,21 @@ def test_cell_that_changes_hosts_begins_anew_and_what_was_accepted_stays() -> No
         assert states(replay(moved, 25, again=[12], events=[accept(12, name)])) == [OK, REGRESSED], name
 
 
+def test_regression_on_a_host_that_trains_no_more_stays_red_until_it_is_accepted() -> None:
+    def moved(night: int, row: Row) -> Row | None:
+        return slower(12, 0.3)(night, row | {"hostname": "old" if night < 14 else "new"})
+
+    label = f"{LABELS[1]}, hostname old"
+    tonight = replay(moved, 30, again=[12])
+    found = {verdict.label: verdict for verdict in tonight.verdicts}
+    assert set(found) == {label, *(f"{name}, hostname new" for name in LABELS)}
+    assert (found[label].state, found[label].standing) == (NightState.NOT_MEASURED, REGRESSED)
+    assert found[label].worst is REGRESSED
+    assert label not in {
+        verdict.label for verdict in replay(moved, 30, again=[12], events=[accept(12, label)]).verdicts
+    }
+
+
 def test_acceptance_on_a_day_without_a_night_begins_with_the_next_one() -> None:
     nights = [night for night in make_nights(slower(12, 0.3), 30) if night.day != day(12)]
     tonight = judge_nights(nights, [accept(12), accept(99)])
