@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from flows import locations
 from flows.control import current, interpreter
 from flows.verdicts import NEEDED, characteristic, weigh
+from tasks.analysis.frames import checked
 from tasks.analysis.statistics import EXPECTED_NOISE
 from tasks.detection.detector import REMEASURED, pairs_needed
 from tasks.detection.nights import judge_nights
@@ -51,6 +52,7 @@ def plan_night(sweep: Sweep, night: date, logger: logging.Logger | logging.Logge
 
 def second_look(run: Run, tables: Tables, num_blocks: int, seconds_left: float | None) -> Again:
     """What is far out after the first look of so many blocks."""
+    tables = checked(tables, run.sweep)
     ended = replace(run, end=End(reason="the first look is complete", num_blocks=num_blocks))
     verdicts = judge(night_of(ended, tables, is_first_look=True)).tonight.verdicts
     cells: list[Cell] = [verdict.cell for verdict in verdicts if verdict.cell is not None and verdict.is_undecided]

@@ -103,12 +103,15 @@ def _add_decision(action: argparse.ArgumentParser) -> None:
 
 def _history_add(arguments: argparse.Namespace) -> int:
     from flows.reading import read_run
+    from tasks.analysis.frames import checked
     from tasks.results.history import History
 
     history = History(locations.results())
     for folder in arguments.folder:
         run, tables, _ = read_run(folder)
-        print(f"{run.run_name}: {'appended' if history.append(run, tables) else 'is there already'}")
+        print(
+            f"{run.run_name}: {'appended' if history.append(run, checked(tables, run.sweep)) else 'is there already'}"
+        )
     return ExitCode.OK
 
 

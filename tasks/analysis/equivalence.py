@@ -18,7 +18,7 @@ TOLERANCES = {
     Precision.MIXED_FLOAT16: 0.05,
 }
 """Largest relative difference that the order of additions may cause: 7e-7 was seen in float32, .08 in bfloat16."""
-ALIKE = ["block", "global_batch_size", "seed", "dataset_digest", "model", "precision"]
+ALIKE = ["block", "arm", "global_batch_size", "seed", "dataset_digest", "model", "precision"]
 """What trials must share to have the same gradients; the loop, XLA and the machine do not matter."""
 
 
@@ -61,14 +61,14 @@ class Equivalence:
 
 
 def check_equivalence(trials: pd.DataFrame, gradients: pd.DataFrame, sweep: Sweep) -> Equivalence:
-    """Every valid trial against the valid one-device trial that is `ALIKE`, the first in the order of settings."""
+    """Every valid trial against the valid one-device trial that is `ALIKE`, the first by setting and start."""
     probes = dict(iter(gradients.sort_values(["trial_key", "step"]).groupby("trial_key")))
     valid = trials[trials["status"] == Status.VALID]
     probed = valid[valid["trial_key"].isin(probes)]
     ranks = {setting: number for number, setting in enumerate(sweep.settings)}
     singles = probed[probed["strategy"] == Strategy.ONE_DEVICE]
     singles = singles.assign(rank=[ranks.get(cell.setting, len(ranks)) for cell in singles["cell"]])
-    references = singles.sort_values("rank", kind="stable").drop_duplicates(ALIKE)[[*ALIKE, "trial_key"]]
+    references = singles.sort_values(["rank", "started_at", "trial_key"]).drop_duplicates(ALIKE)[[*ALIKE, "trial_key"]]
     pairs = probed.merge(references, on=ALIKE, suffixes=("", "_of_reference"))
     named = zip(pairs["trial_key"], pairs["trial_key_of_reference"], pairs["precision"], strict=True)
     checks = [_check(key, Precision(name), probes[key], probes[other]) for key, other, name in named if key != other]

@@ -1,10 +1,12 @@
 """Frames: the tables of results as pandas sees them, valid trials apart and with what follows from their columns."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
@@ -66,10 +68,8 @@ class Frames:
 
 def build_frames(tables: Tables, sweep: Sweep) -> Frames:
     """The tables as frames; epochs and steps of valid trials only."""
-    trials, rows = tables.trials.to_pandas(), tables.trials.to_pylist()  # where Arrow's null is None
-    cells = TypeAdapter(list[Cell]).validate_python([row | {"setting": row} for row in rows])
-    trials["cell"] = pd.Series(cells, dtype=object)
-    measured = (
+    trials = _trials(tables)
+    measured: Any = (
         trials[trials["status"] == Status.VALID].groupby(["role", "cell"], sort=False)["examples_per_second"].median()
     )
     trials = trials[~trials["role"].isin((Role.DISCARDED, Role.AGAIN))]
@@ -95,6 +95,27 @@ def build_frames(tables: Tables, sweep: Sweep) -> Frames:
         overhead_seconds=_overhead_seconds(trials),
         equivalence=equivalence,
     )
+
+
+def checked(tables: Tables, sweep: Sweep) -> Tables:
+    """The tables as the history and its nights count them: trials whose gradients disagree are invalid."""
+    trials = _trials(tables)
+    found = check_equivalence(trials[trials["role"] != Role.DISCARDED], tables.gradients.to_pandas(), sweep)
+    marked, table = found.applied_to(trials), tables.trials
+    for name in ("status", "reason", "message"):
+        place = table.schema.get_field_index(name)
+        column = pa.array(marked[name], type=table.schema.field(place).type, from_pandas=True)
+        table = table.set_column(place, table.schema.field(place), column)
+    return replace(tables, trials=table)
+
+
+def _trials(tables: Tables) -> pd.DataFrame:
+    """The table `trials`, each with its `cell`."""
+    trials: pd.DataFrame
+    trials, rows = tables.trials.to_pandas(), tables.trials.to_pylist()  # where Arrow's null is None
+    cells = TypeAdapter(list[Cell]).validate_python([row | {"setting": row} for row in rows])
+    trials["cell"] = pd.Series(cells, dtype=object)
+    return trials
 
 
 def _overhead_seconds(trials: pd.DataFrame) -> float | None:

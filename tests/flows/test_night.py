@@ -124,6 +124,25 @@ def test_second_look_does_not_enter_the_runs_own_report(root: Path) -> None:
     assert (state.analysis.coverage.valid, state.analysis.coverage.num_begun) == (4 * PAIRS, PAIRS)
 
 
+def test_second_look_waits_for_the_trials_that_are_going_on() -> None:
+    go_through(0)
+    repeat(range(1, 10))
+    day = BEGAN + timedelta(days=10)
+    run = make_run(SWEEP, run_name="nightly-a", night=day, end=None)
+    folder = RunFolder(locations.run("nightly-a"))
+    folder.create(run)
+    opened = OpenRun(run, folder, DATA, DeviceType.CPU_SLICE, None)
+    *trials, last = plan(run)
+    for place, trial in enumerate(trials):
+        is_slow = trial.strategy is MIRRORED and trial.arm is Arm.HERE
+        folder.put(record_of(run, make_result(trial, 18.0 if is_slow else 12.0, (0.98,)), place))
+    assert not review(opened, taken=[last.key]).trials
+    assert folder.describe().end is None
+    folder.put(record_of(run, make_result(last, 12.0, (0.98,)), 1_000))
+    second = review(opened).trials
+    assert {trial.cell.label for trial in second if trial.role is Role.AGAIN and trial.arm is Arm.HERE} == {NAMES[1]}
+
+
 def test_trials_that_fail_are_not_measured_again(root: Path) -> None:
     tonight = go_through(0, fails=lambda trial: trial.strategy is MIRRORED and trial.arm is Arm.HERE)
     assert [verdict.state for verdict in tonight.verdicts] == [NightState.NO_BASELINE, NightState.FAILED]
@@ -145,6 +164,27 @@ def test_pairs_follow_from_the_noise_of_the_nights_before(monkeypatch: pytest.Mo
     assert second.max_blocks == 6, "runs differ by 2 %"
     assert plan_night(replace(asked, max_blocks=5), BEGAN + timedelta(days=1), logger).max_blocks == 5
     assert "measured in the nights before" in said[-2]
+
+
+def test_pairs_do_not_follow_from_the_night_itself_nor_from_other_cells() -> None:
+    """A night that is continued keeps its number of blocks."""
+    logger = logging.getLogger("test")
+    asked = replace(SWEEP, min_blocks=4, max_blocks=20)
+    go_through(0)
+    today, others = BEGAN + timedelta(days=1), grid(PAIRS, strategies=(ONE,), global_batch_sizes=(256,), num_epochs=1)
+    (measured,) = History(locations.results()).nights([column.name for column in schema.TRIALS])
+    for day, name, cells in (
+        (today, "nightly-today", measured.cells),
+        (BEGAN, "nightly-others", tuple(cell.label for cell in others.cells)),
+    ):
+        rows = measured.trials.to_pylist()
+        for number, row in enumerate(rows):
+            row["training_seconds"] *= 1.5 if number % 2 else 1.0
+        trials = type(measured.trials).from_pylist(rows, measured.trials.schema)
+        noisy = replace(measured, day=day, run_name=name, cells=cells, trials=trials)
+        History(locations.results()).append_night(noisy)
+    assert plan_night(asked, today, logger).max_blocks == 6, "runs of the cells before tonight differ by 2 %"
+    assert plan_night(asked, today + timedelta(days=1), logger).max_blocks == 20, "tonight's by far more"
 
 
 def test_night_is_measured_against_the_control_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
