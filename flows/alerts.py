@@ -1,9 +1,10 @@
 """Alerts: what of a night is news. Each change of a state is told once, in one event of its kind with all its cells."""
 
+import asyncio
 import logging
 import math
 from collections.abc import Iterable, Sequence
-from datetime import date
+from pathlib import Path
 
 from prefect.client.orchestration import get_client
 from prefect.events import Event
@@ -11,10 +12,9 @@ from prefect.events import Event
 from flows import events
 from flows.events import Happening, Links
 from flows.patience import Log, patiently
+from flows.told import UNDECIDED, Told, keep_told, read_told
 from tasks.detection.nights import NightState, Tonight, Verdict
 
-UNDECIDED = (NightState.FAILED, NightState.INVALID, NightState.NOT_MEASURED, NightState.INCONCLUSIVE)
-"""States that say nothing of the speed: what stood before them stands on."""
 MAX_NAMED = 20
 LOG = logging.getLogger("stratbench")
 
@@ -34,47 +34,35 @@ _WORDS = {
 }
 
 
-async def announce(
-    tonight: Tonight,
-    *,
-    run_id: str | None,
-    report: str,
-    command: str,
-    ui_url: str | None,
-    deployment_id: str | None = None,
-    logger: Log = LOG,
-) -> tuple[str, ...]:
-    """Send what is news tonight; the names of the events that the server has. An outage of it is waited out."""
-    links = Links(run_id=run_id, deployment_id=deployment_id, report=report, command=command, ui_url=ui_url)
-    return await _send(_events(tonight, links), logger)
+async def announce(tonight: Tonight, links: Links, location: Path | str, logger: Log = LOG) -> tuple[str, ...]:
+    """Send what is news tonight, and keep at that results root what was told; the names of the events sent.
+
+    An outage of the server is waited out; what could not be sent is news again, after another night or a retry. A night
+    before the last one that was told of is no news.
+    """
+    told = await asyncio.to_thread(read_told, location)
+    if tonight.day < told.night:
+        return ()
+    found = _events(tonight, links, told)
+    names = await send(found, logger)
+    if len(names) == len(found):
+        await asyncio.to_thread(keep_told, location, told.and_then(tonight))
+    return names
 
 
-async def announce_missed(
-    night: date,
-    why: str,
-    *,
-    run_name: str,
-    run_id: str | None,
-    command: str | None = None,
-    ui_url: str | None = None,
-    deployment_id: str | None = None,
-    logger: Log = LOG,
-) -> tuple[str, ...]:
-    """Send that a night was not measured at all; as `announce`."""
-    links = Links(run_id=run_id, deployment_id=deployment_id, command=command, ui_url=ui_url)
-    return await _send([events.missed([night], why, run_name, links)], logger)
-
-
-def news(tonight: Tonight) -> dict[Happening, list[Verdict]]:
-    """What happened tonight, to which series; the largest change first."""
+def news(tonight: Tonight, told: Told | None = None) -> dict[Happening, list[Verdict]]:
+    """What happened tonight beyond what was told, to which series; the largest change first."""
+    told = told or Told()
     found: dict[Happening, list[Verdict]] = {}
     for verdict in tonight.verdicts:
-        if (kind := _happening(verdict)) is not None:
+        if (kind := _happening(verdict, told)) is not None:
             found.setdefault(kind, []).append(verdict)
-    machines = [v for v in tonight.platform if _happening(v) not in (None, Happening.SUSPECT, Happening.INCOMPLETE)]
+    machines = [
+        v for v in tonight.platform if _happening(v, told) not in (None, Happening.SUSPECT, Happening.INCOMPLETE)
+    ]
     if machines:
         found[Happening.PLATFORM] = machines
-    if not tonight.verdicts:
+    if not tonight.verdicts and tonight.run_name != told.run_name:
         found[Happening.INCOMPLETE] = []
     return {kind: sorted(found[kind], key=_extent, reverse=True) for kind in Happening if kind in found}
 
@@ -83,11 +71,11 @@ def _extent(verdict: Verdict) -> float:
     return abs(math.log(verdict.change or 1))
 
 
-def _happening(verdict: Verdict) -> Happening | None:
+def _happening(verdict: Verdict, told: Told) -> Happening | None:
     """What happened to that series; None where it is as it was."""
     if verdict.state in UNDECIDED:
-        return Happening.INCOMPLETE if verdict.state != verdict.before else None
-    before = next((state for state in reversed(verdict.states[:-1]) if state not in UNDECIDED), None)
+        return Happening.INCOMPLETE if verdict.state != told.before(verdict) else None
+    before = told.decided_before(verdict)
     if verdict.state == before:
         return None
     # NO BASELINE after a change that stood: somebody accepted it, or nothing before is comparable
@@ -95,8 +83,8 @@ def _happening(verdict: Verdict) -> Happening | None:
     return _HAPPENS.get(verdict.state, gone)
 
 
-def _events(tonight: Tonight, links: Links) -> list[Event]:
-    return [_event(tonight, kind, verdicts, links) for kind, verdicts in news(tonight).items()]
+def _events(tonight: Tonight, links: Links, told: Told | None = None) -> list[Event]:
+    return [_event(tonight, kind, verdicts, links) for kind, verdicts in news(tonight, told).items()]
 
 
 def _event(tonight: Tonight, kind: Happening, verdicts: Sequence[Verdict], links: Links) -> Event:
@@ -162,7 +150,7 @@ def _facts(verdict: Verdict) -> dict[str, object]:
     }
 
 
-async def _send(found: Sequence[Event], logger: Log) -> tuple[str, ...]:
+async def send(found: Sequence[Event], logger: Log = LOG) -> tuple[str, ...]:
     """Their names, once the server has them; what cannot be sent is in the log, and harms nothing else."""
 
     async def ask() -> None:

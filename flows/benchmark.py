@@ -18,9 +18,10 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from flows import locations
-from flows.alerts import announce_missed
+from flows.alerts import send
 from flows.cancelling import cancel_children, report_what_is_there
 from flows.crews import muster
+from flows.events import Links, missed
 from flows.fan_out import cancel_waiting, say_who_is_running
 from flows.judging import end_night, final_state
 from flows.names import LEASE, SWEEP_LIMIT
@@ -29,6 +30,7 @@ from flows.opening import open_run
 from flows.spreading import measure
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.coverage import RunState
+from tasks.analysis.frames import checked
 from tasks.data.exchange import publish
 from tasks.data.preparation import examine
 from tasks.data.task import prepare_dataset
@@ -154,10 +156,9 @@ async def benchmark(
     if late := _hours_late():
         why = f"scheduled {late:.1f} hours ago; not measured, not caught up"
         if is_nightly:
-            name, ui_url = str(flow_run.name), get_current_settings().ui_url
-            await announce_missed(
-                _date_of(name), why, run_name=name, run_id=str(flow_run.id), ui_url=ui_url, logger=logger
-            )
+            name = str(flow_run.name)
+            links = Links(run_id=str(flow_run.id), ui_url=get_current_settings().ui_url)
+            await send([missed([_date_of(name)], why, name, links)], logger)
         return Failed(name="NotMeasured", message=why)
     try:
         asked = sweep = Sweep(**{field.name: given[field.name] for field in dataclasses.fields(Sweep)})
@@ -189,7 +190,7 @@ async def benchmark(
                     tonight = await end_night(end.analysis.run, end.tables, report, str(flow_run.id), logger)
                     return final_state(tonight, report / NIGHT)
                 history = History(locations.results())
-                await asyncio.to_thread(history.append, end.analysis.run, end.tables)
+                await asyncio.to_thread(history.append, end.analysis.run, checked(end.tables, asked))
     except Refusal as refusal:
         return Failed(name="Refused", message=str(refusal))
     return _final_state(end.analysis, report / REPORT)

@@ -15,9 +15,11 @@ from prefect.states import Completed, Failed
 
 from flows import locations
 from flows.alerts import announce
+from flows.events import Links
 from flows.night import judge
 from flows.patience import Log
 from flows.verdicts import with_characteristic
+from tasks.analysis.frames import checked
 from tasks.detection.nights import NightState, Tonight
 from tasks.reporting.task import write_nightly_report
 from tasks.results.history import History, night_of
@@ -34,23 +36,18 @@ async def end_night(
 ) -> Tonight:
     """Take the run into the history and judge it; writes the nightly report and tells Prefect what has changed.
 
-    Nothing is told twice: not of a run that was judged before and has not measured anything since, nor of one that did
-    not come to its end, which Prefect tells of (a crash) or somebody wanted (a cancellation).
+    Nothing is told of a run that did not come to its end, which Prefect tells of (a crash) or somebody wanted (a
+    cancellation).
     """
-    is_new = await asyncio.to_thread(History(locations.results()).append, run, tables, has_crashed)
+    tables = await asyncio.to_thread(checked, tables, run.sweep)
+    await asyncio.to_thread(History(locations.results()).append, run, tables, has_crashed)
     evidence = await asyncio.to_thread(judge, night_of(run, tables, has_crashed=has_crashed), run.command)
     evidence = await asyncio.to_thread(with_characteristic, evidence)
     path = await write_nightly_report(evidence, str(report))
-    if is_new and run.end:
-        await announce(
-            evidence.tonight,
-            run_id=flow_run_id,
-            report=path,
-            command=run.command,
-            ui_url=get_current_settings().ui_url,
-            deployment_id=deployment.id,
-            logger=logger,
-        )
+    if run.end:
+        ui_url = get_current_settings().ui_url
+        links = Links(run_id=flow_run_id, deployment_id=deployment.id, report=path, command=run.command, ui_url=ui_url)
+        await announce(evidence.tonight, links, locations.results(), logger)
     return evidence.tonight
 
 

@@ -5,13 +5,15 @@ import logging
 from collections.abc import Collection
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flows import alerts
-from flows.alerts import announce, announce_missed, news
-from flows.events import NOTIFIED, Happening, Links
+from flows.alerts import announce, news, send
+from flows.events import NOTIFIED, Happening, Links, missed
+from flows.told import Told, keep_told, read_told
 from tasks.detection.nights import NightState, Tonight
 from tasks.results.events import Event, Kind
 from tasks.results.history import Ending
@@ -120,27 +122,69 @@ def test_message_is_enough_for_whoever_is_on_call() -> None:
     }
 
 
+def labels(tonight: Tonight, before: Told) -> dict[Happening, list[str]]:
+    return {kind: [verdict.label for verdict in verdicts] for kind, verdicts in news(tonight, before).items()}
+
+
+def test_what_was_told_is_told_no_more_and_what_was_not_is_told_later() -> None:
+    nights = {number: replay(slower(19), number + 1, again=[19]) for number in (18, 20, 21)}
+    quiet = Told().and_then(nights[18])
+    assert labels(nights[21], quiet) == {REGRESSION: [LABELS[1]]}, "night 20 could not be told"
+    assert labels(nights[20], quiet.and_then(nights[20])) == {}, "judged once more, with more trials perhaps"
+    failed = replay(lost(21, then=slower(19)), 22, again=[19])
+    assert labels(failed, Told().and_then(replay(lost(20, then=slower(19)), 21, again=[19]))) == {}
+    assert labels(failed, quiet.and_then(nights[20])) == {INCOMPLETE: [LABELS[1]]}
+    after = quiet.and_then(nights[20]).and_then(failed)
+    assert labels(replay(lost(21, then=slower(19)), 23, again=[19]), after) == {}, "what stood stands on"
+    empty = replay(lambda night, row: None, 1, last=Ending.CRASHED)
+    assert empty.verdicts == ()
+    assert (labels(empty, Told()), labels(empty, Told().and_then(empty))) == ({INCOMPLETE: []}, {})
+
+
+def test_what_was_told_is_kept_where_the_server_has_it_and_for_no_earlier_night(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    answers = iter([(), ("benchmark.regression",)])
+
+    async def answer(found: Collection[Any], logger: object) -> tuple[str, ...]:
+        return next(answers) if found else ()
+
+    monkeypatch.setattr(alerts, "send", answer)
+    tonight = replay(slower(19), 21, again=[19])
+    assert asyncio.run(announce(tonight, LINKS, tmp_path)) == ()
+    assert read_told(tmp_path) == Told(), "it could not be sent"
+    assert asyncio.run(announce(tonight, LINKS, tmp_path)) == ("benchmark.regression",)
+    assert read_told(tmp_path) == Told().and_then(tonight)
+    for later in (tonight, replay(slower(19), 20, again=[19])):
+        assert asyncio.run(announce(later, LINKS, tmp_path)) == ()
+        assert read_told(tmp_path).night == day(20), "a night that is continued later tells nothing of what it was"
+    keep_told(tmp_path, Told())
+    (tmp_path / "history" / "told.json").write_text("{")
+    assert read_told(tmp_path) == Told()
+    assert "history/told.json cannot be read" in caplog.text
+
+
 def test_suspicion_is_an_event_of_which_nobody_is_notified() -> None:
     assert set(Happening) - set(NOTIFIED) == {Happening.SUSPECT}
 
 
 @pytest.mark.parametrize("answer", [RuntimeError("no such server"), None])
 def test_what_cannot_be_sent_is_logged_and_costs_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, answer: Exception | None
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path, answer: Exception | None
 ) -> None:
     sent: list[str] = []
 
-    async def send(client: object, found: Collection[Any]) -> None:
+    async def take(client: object, found: Collection[Any]) -> None:
         if answer:
             raise answer
         sent.extend(event.event for event in found)
 
     monkeypatch.setattr(alerts, "get_client", nullcontext)
-    monkeypatch.setattr(alerts.events, "send", send)
-    arguments: dict[str, Any] = {"run_id": None, "report": "r", "command": "c", "ui_url": None}
+    monkeypatch.setattr(alerts.events, "send", take)
+    links = Links(report="r", command="c")
     with caplog.at_level(logging.ERROR):
-        assert asyncio.run(announce(replay(), **arguments)) == ()
-        found = asyncio.run(announce(replay(slower(19), 21, again=[19]), **arguments))
-        found += asyncio.run(announce_missed(day(3), "late", run_name="n", run_id=None))
+        assert asyncio.run(announce(replay(), links, tmp_path)) == ()
+        found = asyncio.run(announce(replay(slower(19), 21, again=[19]), links, tmp_path))
+        found += asyncio.run(send([missed([day(3)], "late", "n", links)]))
     assert list(found) == sent == ([] if answer else ["benchmark.regression", "benchmark.incomplete"])
     assert ("no such server" in caplog.text) == ("REGRESSED: mirrored" in caplog.text) == bool(answer)

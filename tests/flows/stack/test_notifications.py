@@ -1,6 +1,7 @@
 """Notifications through a real server: what a receiver of webhooks gets of a night, and what it does not get."""
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ from prefect.states import Completed, Crashed, Failed, Running, Scheduled, State
 
 from benchmarks import nights
 from flows.alerts import announce
+from flows.events import Links
 from flows.names import NIGHTLY, TAG
 from flows.stack import automations, notifications, runs
 from flows.stack.deployments import FILE
@@ -82,8 +84,10 @@ def use(monkeypatch: pytest.MonkeyPatch, client: SyncPrefectClient, block: Block
 
 
 def tell(tonight: Tonight) -> tuple[str, ...]:
-    arguments: dict[str, Any] = {"report": "reports/x/report.html", "command": COMMAND, "ui_url": UI}
-    return asyncio.run(announce(tonight, run_id="7", **arguments))
+    """As if nothing had been told before."""
+    links = Links(run_id="7", report="reports/x/report.html", command=COMMAND, ui_url=UI)
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(announce(tonight, links, folder))
 
 
 def nothing_comes(posts: Posts) -> bool:
