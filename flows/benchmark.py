@@ -24,9 +24,10 @@ from flows.crews import muster
 from flows.events import Links, missed
 from flows.fan_out import cancel_waiting, say_who_is_running
 from flows.judging import end_night, final_state
-from flows.names import LEASE, SWEEP_LIMIT
+from flows.names import LATEST_START, LEASE, SWEEP_LIMIT
 from flows.night import plan_night
 from flows.opening import open_run
+from flows.patience import Log
 from flows.spreading import measure
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.coverage import RunState
@@ -44,12 +45,11 @@ from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.reporting.files import REPORT
 from tasks.reporting.night import NIGHT
-from tasks.results.history import History
+from tasks.results.history import History, parse_day
 from tasks.results.storage import open_storage
 
 DEFAULTS = Sweep()
 NIGHT_NAME = r"(\d{4}-\d{2}-\d{2})(?:-\d{6})?"
-LATEST_START = timedelta(hours=1)
 """A scheduled run that could not start for so long is refused: measured by day, it would not be that night's."""
 
 Count = Annotated[int, Field(ge=1)]
@@ -153,19 +153,16 @@ async def benchmark(
     """
     given = {**locals(), "dataset": locations.dataset(dataset)}  # the signature is Sweep's, and Prefect's form
     logger = get_run_logger()
-    if late := _hours_late():
-        why = f"scheduled {late:.1f} hours ago; not measured, not caught up"
-        if is_nightly:
-            name = str(flow_run.name)
-            links = Links(run_id=str(flow_run.id), ui_url=get_current_settings().ui_url)
-            await send([missed([_date_of(name)], why, name, links)], logger)
-        return Failed(name="NotMeasured", message=why)
     try:
-        asked = sweep = Sweep(**{field.name: given[field.name] for field in dataclasses.fields(Sweep)})
         name = run_name or str(flow_run.name)
-        day = (night or _date_of(name)) if is_nightly or night else None
+        day = _checked(night or _date_of(name)) if is_nightly or night else None
+        if late := await _too_late(day, logger):
+            return late
+        asked = sweep = Sweep(**{field.name: given[field.name] for field in dataclasses.fields(Sweep)})
         await say_who_is_running(logger)
         async with concurrency(SWEEP_LIMIT, **LEASE):
+            if late := await _too_late(day, logger):  # another benchmark may have taken hours
+                return late
             if day is not None:
                 sweep = await asyncio.to_thread(plan_night, asked, day, logger)
             data = await asyncio.to_thread(examine, sweep.dataset, locations.data_cache())
@@ -209,15 +206,28 @@ def _final_state(analysis: Analysis, report: Path) -> State:
 def _date_of(name: str) -> date:
     """The night in a run's name, which stays when the run is retried; or else of its scheduled start."""
     found = re.search(f"{NIGHT_NAME}$", name)
-    return date.fromisoformat(found[1]) if found else flow_run.scheduled_start_time.date()
+    return parse_day("run_name", found and found[1]) or flow_run.scheduled_start_time.date()
 
 
-def _hours_late() -> float | None:
-    """Hours since the scheduled start of a run that a schedule created, if they are too many."""
+def _checked(night: date) -> date:
+    """That night; raises Refusal for one that is still to come: every later one would be judged as if before it."""
+    if night > (today := datetime.now(UTC).date()):
+        raise Refusal(f"night={night} is still to come; name {today} (today, in UTC) or an earlier one")
+    return night
+
+
+async def _too_late(night: date | None, logger: Log) -> State | None:
+    """The state of a run that a schedule created and that begins too late, which is told of a night; or None."""
     if "auto-scheduled" not in flow_run.tags or flow_run.run_count > 1:
         return None
     late = datetime.now(UTC) - flow_run.scheduled_start_time
-    return late / timedelta(hours=1) if late > LATEST_START else None
+    if late <= LATEST_START:
+        return None
+    why = f"scheduled {late / timedelta(hours=1):.1f} hours ago; not measured, not caught up"
+    if night is not None:
+        links = Links(run_id=str(flow_run.id), ui_url=get_current_settings().ui_url)
+        await send([missed([night], why, str(flow_run.name), links)], logger)
+    return Failed(name="NotMeasured", message=why)
 
 
 def _command(sweep: Sweep) -> str:

@@ -1,5 +1,6 @@
 """What is ours on a Prefect server: names, and how places are held."""
 
+from datetime import timedelta
 from typing import TypedDict
 
 TAG = "stratbench"
@@ -16,6 +17,9 @@ TRIAL_POOL = "gpu"
 
 SWEEP_LIMIT = "stratbench-sweep"
 """Global concurrency limit that one run of `benchmark` holds for its whole life."""
+
+LATEST_START = timedelta(hours=1)
+"""After its time, of a run that a schedule created; one that would begin later is not caught up."""
 
 
 def machine_limit(hostname: str) -> str:

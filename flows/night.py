@@ -9,9 +9,10 @@ from flows.control import current, interpreter
 from flows.verdicts import NEEDED, characteristic, weigh
 from tasks.analysis.frames import checked
 from tasks.analysis.statistics import EXPECTED_NOISE
-from tasks.detection.detector import REMEASURED, pairs_needed
+from tasks.detection.detector import MIN_PAIRS, REMEASURED, pairs_needed
 from tasks.detection.nights import judge_nights
 from tasks.domain.cell import Cell
+from tasks.domain.refusal import Refusal
 from tasks.domain.sweep import Sweep
 from tasks.planning.planner import Again
 from tasks.reporting.evidence import Evidence
@@ -27,8 +28,12 @@ def plan_night(sweep: Sweep, night: date, logger: logging.Logger | logging.Logge
     """The sweep with as many blocks as the noise of the nights before asks for, within `min_blocks` and `max_blocks`.
 
     It is measured against the current control, unless it names an environment of its own. Raises Refusal where that is
-    not built here.
+    not built here, and for a cap on the blocks below which no cell has a verdict.
     """
+    if sweep.max_blocks < MIN_PAIRS:
+        raise Refusal(
+            f"max_blocks={sweep.max_blocks} is too few for a night: a verdict takes {MIN_PAIRS} pairs; raise it"
+        )
     cells = {cell.label for cell in sweep.cells}
     earlier = _nights(night - timedelta(days=1))  # a night that is continued keeps its number of blocks
     before = judge_nights([each for each in earlier if cells & set(each.cells)])

@@ -2,11 +2,13 @@
 
 import argparse
 import getpass
+import sys
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows import locations
-from tasks.domain.exit_code import ExitCode
+from tasks.domain.exit_code import ExitCode, worst
 
 if TYPE_CHECKING:
     from tasks.results.history import Span
@@ -186,7 +188,15 @@ def _verdict(arguments: argparse.Namespace) -> int:
         print("\n".join(describe_tonight(evidence.tonight)))
     if arguments.report:
         print(write_night_report(with_characteristic(evidence), arguments.report))
-    return evidence.tonight.exit_code
+    if day or arguments.run or evidence.tonight.is_synthetic or not _is_old(evidence.tonight.day):
+        return evidence.tonight.exit_code
+    print(f"NOT MEASURED: no night since that of {evidence.tonight.day}", file=sys.stderr)
+    return worst([evidence.tonight.exit_code, ExitCode.NOT_MEASURED])
+
+
+def _is_old(night: date) -> bool:
+    """Whether there should have been another night since."""
+    return datetime.now(UTC).date() - night > timedelta(days=1)
 
 
 def _history_verify(_: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 import httpx
@@ -14,12 +14,11 @@ from prefect.exceptions import PrefectException
 from prefect.states import Cancelled, Cancelling, Crashed
 
 from flows.events import Links, missed, send_now
-from flows.names import NIGHTLY
+from flows.names import LATEST_START, NIGHTLY
 from flows.stack.terminal import say
 
 WAITING = (StateType.SCHEDULED, StateType.PENDING, StateType.PAUSED)
 GOING_ON = (StateType.RUNNING, StateType.CANCELLING)
-LATEST_START = timedelta(hours=1)
 TOO_LATE = "not started within an hour of its time; not measured, not caught up"
 NUM_ENDED = 50
 """Runs that ended badly, the latest ones, whose trials are looked for."""

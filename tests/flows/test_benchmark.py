@@ -1,16 +1,21 @@
+import asyncio
 import dataclasses
 import inspect
-from collections.abc import Callable
-from datetime import UTC, date, datetime
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
+from prefect.events import Event
 
-from flows.benchmark import _command, _date_of, _final_state, benchmark, name_run
+from flows.benchmark import _checked, _command, _date_of, _final_state, benchmark, name_run
 from flows.trial import trial
+from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Trial
@@ -97,3 +102,63 @@ def test_night_is_named_by_its_date_and_one_beside_the_schedule_by_its_time(
     assert name_run() == expected
     day = {"nightly-2026-11-20": 20, "nightly-2026-11-22": 22, "nightly-2026-11-22-235959": 22}.get(expected, 23)
     assert _date_of(expected) == date(2026, 11, day)
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[State | None, list[str]]]:
+    """The state of a nightly run that begins so late, before or while another benchmark goes on, and what is told."""
+
+    def begin(hours: float, waits: float = 0.0, tags: Sequence[str] = ("auto-scheduled",), run_count: int = 1) -> Any:
+        start, told = datetime.now(UTC) - timedelta(hours=hours), list[str]()
+        run = SimpleNamespace(
+            id="1", name="nightly-2026-01-01", scheduled_start_time=start, tags=tags, run_count=run_count
+        )
+
+        async def send(events: Sequence[Event], logger: object) -> None:
+            told.extend(event.event for event in events)
+
+        @asynccontextmanager
+        async def concurrency(*names: object, **lease: object) -> AsyncIterator[None]:
+            run.scheduled_start_time -= timedelta(hours=waits)
+            yield
+
+        async def nothing(logger: object) -> None: ...
+
+        def plan(*_: object) -> None:
+            raise Refusal("it has begun")
+
+        changes = {"flow_run": run, "send": send, "concurrency": concurrency, "say_who_is_running": nothing}
+        changes |= {"get_run_logger": lambda: logging.getLogger("test"), "plan_night": plan}
+        for name, change in changes.items():
+            monkeypatch.setattr(f"flows.benchmark.{name}", change)
+        return asyncio.run(benchmark.fn(is_nightly=True)), told
+
+    return begin
+
+
+@pytest.mark.parametrize(
+    ("how", "name"),
+    [
+        ({"hours": 0.9}, "Refused"),
+        ({"hours": 1.1}, "NotMeasured"),
+        ({"hours": 0.1, "waits": 0.5}, "Refused"),
+        ({"hours": 0.1, "waits": 1.0}, "NotMeasured"),
+        ({"hours": 9.0, "tags": ()}, "Refused"),
+        ({"hours": 9.0, "run_count": 2}, "Refused"),
+    ],
+)
+def test_scheduled_run_that_would_begin_an_hour_late_is_not_measured_and_told(
+    late: Callable[..., tuple[State, list[str]]], how: dict[str, Any], name: str
+) -> None:
+    state, told = late(**how)
+    assert state.name == name
+    assert told == (["benchmark.incomplete"] if name == "NotMeasured" else [])
+
+
+def test_night_is_a_day_that_has_come() -> None:
+    today = datetime.now(UTC).date()
+    assert _checked(today) == today
+    with pytest.raises(Refusal, match=rf"is still to come; name {today} \(today, in UTC\) or an earlier one"):
+        _checked(today + timedelta(days=1))
+    with pytest.raises(Refusal, match="run_name=2026-02-30 is no day; write it as 2026-11-23"):
+        _date_of("nightly-2026-02-30")

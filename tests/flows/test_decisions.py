@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,18 @@ def test_verdict_of_an_earlier_night_knows_nothing_of_the_later_ones(say: Say) -
         ExitCode.REFUSED,
         ["stratbench verdict: night=yesterday is no day; write it as 2026-11-23"],
     )
+
+
+@pytest.mark.parametrize(("age", "code"), [(0, ExitCode.OK), (1, ExitCode.OK), (2, ExitCode.NOT_MEASURED)])
+def test_last_night_says_nothing_of_those_that_should_have_followed(say: Say, age: int, code: ExitCode) -> None:
+    last = datetime.now(UTC).date() - timedelta(days=age)
+    for night in synthesize(Noise(run=0.02), 14, 6, 1, (), CELLS):
+        shifted = night.day + (last - day(14))
+        History(locations.results()).append_night(replace(night, day=shifted, run_name=f"nightly-{shifted}"))
+    found, lines = say("verdict")
+    assert found == code
+    assert (f"NOT MEASURED: no night since that of {last}" in lines) == (code != ExitCode.OK)
+    assert say("verdict", str(last))[0] == say("verdict", "--run", f"nightly-{last}")[0] == ExitCode.OK
 
 
 @pytest.mark.usefixtures("nights")

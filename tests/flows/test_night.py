@@ -163,6 +163,8 @@ def test_pairs_follow_from_the_noise_of_the_nights_before(monkeypatch: pytest.Mo
     second = plan_night(asked, BEGAN + timedelta(days=1), logger)
     assert second.max_blocks == 6, "runs differ by 2 %"
     assert plan_night(replace(asked, max_blocks=5), BEGAN + timedelta(days=1), logger).max_blocks == 5
+    with pytest.raises(Refusal, match="max_blocks=3 is too few for a night: a verdict takes 4 pairs; raise it"):
+        plan_night(replace(asked, min_blocks=1, max_blocks=3), BEGAN, logger)
     assert "measured in the nights before" in said[-2]
 
 
