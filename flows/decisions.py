@@ -25,7 +25,7 @@ def accept(location: Path | str, cells: Sequence[str], night: date | None, why: 
     """Record that the change of those cells is intended; without names, of all that have changed. Says what it did.
 
     The new baseline begins with that night, or else with the first night of each cell's change. Raises Refusal for a
-    cell that no night measured, and where nothing has changed.
+    cell that no night measured, for a night before the first or after the last, and where nothing has changed.
     """
     evidence = read_evidence(location)
     if evidence is None:
@@ -36,6 +36,9 @@ def accept(location: Path | str, cells: Sequence[str], night: date | None, why: 
         raise Refusal(
             f"cell={unknown[0]!r} was not measured in the night of {tonight.day}; name one of {'; '.join(verdicts)}"
         )
+    days = [each.day for each in evidence.nights]
+    if night and not days[0] <= night <= days[-1]:
+        raise Refusal(f"night={night} is none of the history; name one from {days[0]} to {days[-1]}")
     chosen = [verdicts[label] for label in cells] or [v for v in verdicts.values() if v.worst in CHANGES]
     if not chosen:
         raise Refusal(f"no cell has changed by the night of {tonight.day}; name those that are meant by --cell")
@@ -44,6 +47,11 @@ def accept(location: Path | str, cells: Sequence[str], night: date | None, why: 
         event = Event(kind=Kind.ACCEPT, at=datetime.now(UTC), by=by, why=why, night=begin, cells=(verdict.label,))
         Events(location).append(event)
         yield f"{event.id}: {verdict.label} has a new baseline from the night of {begin} on"
+    after = read_evidence(location)
+    named = {verdict.label for verdict in chosen}
+    for verdict in (*after.tonight.verdicts, *after.tonight.platform) if after else ():
+        if verdict.label in named and verdict.worst in CHANGES:
+            yield f"{verdict.label} is still {verdict.worst}: it changed after the new baseline had begun"
 
 
 def undo(location: Path | str, identifier: str, why: str, by: str) -> str:

@@ -111,6 +111,7 @@ def _history_add(arguments: argparse.Namespace) -> int:
     history = History(locations.results())
     for folder in arguments.folder:
         run, tables, _ = read_run(folder)
+        history.check_keeps(run, tables)
         print(
             f"{run.run_name}: {'appended' if history.append(run, checked(tables, run.sweep)) else 'is there already'}"
         )

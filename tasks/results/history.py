@@ -119,6 +119,17 @@ class History:
         metadata = {**(night.trials.schema.metadata or {}), _NIGHT: json.dumps(facts)}
         return self._put(night.day, night.run_name, night.trials.replace_schema_metadata(metadata))
 
+    def check_keeps(self, run: Run, tables: Tables) -> None:
+        """Raise ResultsError where valid trials are kept under that run's name which it does not have."""
+        kept = self.read(["trial_key", "started_at", "status"], Span(values={"run_name": run.run_name}))
+        valid = kept.filter(pc.field("status") == Status.VALID).drop_columns("status")
+        here = tables.trials.select(valid.column_names)
+        if lost := valid.join(here, valid.column_names, join_type="left anti").num_rows:
+            raise ResultsError(
+                f"{run.run_name}: the history keeps {lost} valid trials of that name which are not in it; it is "
+                "another run, or has lost records, and is not taken in"
+            )
+
     def _put(self, day: date, run_name: str, trials: pa.Table) -> bool:
         self._storage.prepare()
         content = encode(trials)

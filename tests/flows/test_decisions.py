@@ -115,6 +115,18 @@ def test_verdict_as_json_and_as_a_report(say: Say, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("nights")
+def test_acceptance_of_another_night_is_refused_or_says_what_it_left(say: Say) -> None:
+    for wrong in (day(0), day(NIGHTS + 1)):
+        assert say("history", "accept", "--why", "x", "--night", str(wrong)) == (
+            ExitCode.REFUSED,
+            [f"stratbench history: night={wrong} is none of the history; name one from {day(1)} to {day(NIGHTS)}"],
+        )
+    assert not Events(locations.results()).read()
+    lines = say("history", "accept", "--why", "x", "--night", str(day(2)))[1]
+    assert lines[1:] == ["mirrored, batch 64 is still REGRESSED: it changed after the new baseline had begun"]
+
+
+@pytest.mark.usefixtures("nights")
 def test_acceptance_and_its_undoing_are_events(say: Say) -> None:
     code, lines = say("history", "accept", "--why", "a faster kernel was given up", "--by", "ann")
     event = Events(locations.results()).read()[0]

@@ -3,7 +3,7 @@
 import dataclasses
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -145,6 +145,22 @@ def test_nonsense_is_refused(
     monkeypatch.delenv("STRATBENCH_RESULTS_URL", raising=False)
     assert main(["history", *words]) == ExitCode.REFUSED
     assert said in capsys.readouterr().err
+
+
+def test_run_is_taken_in_again_only_with_what_is_kept_of_it(tmp_path: Path, example: tuple[Run, Tables]) -> None:
+    run, whole = example
+    part = dataclasses.replace(whole, trials=whole.trials.slice(1))
+    later = [row | {"started_at": row["started_at"] + timedelta(days=1)} for row in whole.trials.to_pylist()]
+    other = dataclasses.replace(whole, trials=type(whole.trials).from_pylist(later, whole.trials.schema))
+    history = History(tmp_path)
+    history.check_keeps(run, whole)
+    assert history.append(run, part)
+    history.check_keeps(run, whole)
+    assert history.append(run, whole)
+    for wrong, count in ((part, 1), (other, whole.trials.num_rows)):
+        with pytest.raises(ResultsError, match=rf"the history keeps {count} valid trials of that name"):
+            history.check_keeps(run, wrong)
+    history.check_keeps(dataclasses.replace(run, run_name="another"), other)
 
 
 def test_command_line_adds_lists_and_verifies(
