@@ -7,16 +7,13 @@ import sys
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from flows import locations, night_commands
 from flows.names import BENCHMARK_POOL, TRIAL_POOL
 from flows.options import add_sweep, read_sweep
 from tasks.domain.exit_code import ExitCode, worst
 from tasks.domain.refusal import Refusal
-
-if TYPE_CHECKING:
-    pass
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """What is ours on a Prefect server: names, and how places are held."""
 
 from datetime import timedelta
-from typing import TypedDict
+from typing import Any
 
 TAG = "stratbench"
 """On every deployment and run."""
@@ -27,15 +27,11 @@ def machine_limit(hostname: str) -> str:
     return f"gpu:{hostname}"
 
 
-class Lease(TypedDict):
-    """How a flow holds one of the limits."""
-
-    occupy: int
-    strict: bool
-    lease_duration: float
-    raise_on_lease_renewal_failure: bool
-
-
-LEASE = Lease(occupy=1, strict=True, lease_duration=60.0, raise_on_lease_renewal_failure=False)
-"""A place frees itself 60 s after its holder was lost. A holder goes on where the server is away for longer: it would
-lose its work, and what waits for the place waits for the work pool as well."""
+LEASE: dict[str, Any] = {
+    "occupy": 1,
+    "strict": True,
+    "lease_duration": 60.0,
+    "raise_on_lease_renewal_failure": False,
+}
+"""How a flow holds one of the limits. A place frees itself 60 s after its holder was lost. A holder goes on where the
+server is away for longer: it would lose its work, and what waits for the place waits for the work pool as well."""

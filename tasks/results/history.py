@@ -287,7 +287,7 @@ def describe(history: History, span: Span) -> Iterator[str]:
 
 
 def export(table: pa.Table, path: Path) -> None:
-    """Write the rows to a file ending in `.csv` (lists as JSON) or `.parquet`; raises ResultsError for another one."""
+    """Write the rows to a file ending in `.csv` (lists joined by spaces) or `.parquet`; else raises ResultsError."""
     if path.suffix == ".csv":
         sink = pa.BufferOutputStream()
         pyarrow.csv.write_csv(_flat(table), sink)

@@ -8,9 +8,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import TextIO
 from urllib.parse import unquote, urlsplit
 
 from fsspec import get_filesystem_class, url_to_fs
@@ -31,52 +31,7 @@ _memory = threading.Lock()
 """Held during a conditional put into `memory`, which looks for the name and takes it in two steps."""
 
 
-class Storage(Protocol):
-    """Files below a location, by names relative to it, with `/`.
-
-    Every method raises ResultsError, in one sentence, where the files cannot be read, written or reached.
-    """
-
-    @property
-    def location(self) -> Path | str:
-        """The folder, or the URL."""
-
-    @property
-    def is_local(self) -> bool:
-        """Whether it is a folder."""
-
-    def prepare(self) -> None:
-        """Make it ready to be written; raises ResultsError where `put_if_absent` cannot be relied on."""
-
-    def locked(self) -> AbstractContextManager[None]:
-        """Keep other processes out, where that can be done; raises ResultsError where one is in."""
-
-    def read(self, name: str) -> bytes:
-        """The content of a file; raises FileNotFoundError where there is none."""
-
-    def read_many(self, names: Sequence[str]) -> dict[str, bytes | Exception]:
-        """Of each file its content, or the error of that file alone."""
-
-    def exists(self, name: str) -> bool:
-        """Whether there is that file."""
-
-    def names(self, folder: str, suffix: str) -> list[str]:
-        """Of the files in `folder` that end so, in alphabetical order, as they are now."""
-
-    def put_if_absent(self, name: str, content: bytes) -> bool:
-        """Write a file whole or not at all; False, with nothing changed, if there is one of that name."""
-
-    def replace(self, name: str, content: bytes) -> None:
-        """Write a file whole, replacing what was there."""
-
-    def remove(self, name: str) -> None:
-        """Delete a file, if it is there."""
-
-    def appended(self, name: str) -> AbstractContextManager[TextIO]:
-        """A stream of lines for the end of a text file."""
-
-
-def open_storage(location: Path | str) -> Storage:
+def open_storage(location: Path | str) -> "Storage":
     """The files at `location`, a folder or a URL that fsspec knows; raises ResultsError where it cannot serve.
 
     Credentials come from the environment alone: a URL with any in it is refused and not repeated.
@@ -217,7 +172,7 @@ class RemoteStorage:
     """
 
     def __init__(self, url: str, protocol: str) -> None:
-        self.location = url
+        self.location: str = url
         self.is_local = False
         self._put_guard = _memory if protocol == "memory" else nullcontext()
         try:
@@ -366,6 +321,13 @@ class RemoteStorage:
             f"the results at {self.location} cannot be reached ({first_line(error)}); mend that and continue the run, "
             "or choose another results_url"
         )
+
+
+Storage = LocalStorage | RemoteStorage
+"""Files below a location, by names relative to it, with `/`.
+
+Every method raises ResultsError, in one sentence, where the files cannot be read, written or reached.
+"""
 
 
 def _temporary(path: Path, content: bytes) -> Path:
