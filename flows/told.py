@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tasks.detection.nights import NightState, Tonight, Verdict
 from tasks.domain.refusal import first_line
+from tasks.results.error import ResultsError
 from tasks.results.storage import open_storage
 
 NAME = "history/told.json"
@@ -56,14 +57,16 @@ _TOLD = TypeAdapter(Told)
 def read_told(location: Path | str) -> Told:
     """What was told at that results root; nothing where it cannot be read, which a warning says."""
     storage = open_storage(location)
-    if storage.exists(NAME):
-        try:
-            return _TOLD.validate_json(storage.read(NAME))
-        except ValidationError as error:
-            LOG.warning("%s cannot be read (%s): what it says is taken from the nights", NAME, first_line(error))
-    return Told()
+    try:
+        return _TOLD.validate_json(storage.read(NAME)) if storage.exists(NAME) else Told()
+    except (ValidationError, ResultsError) as error:
+        LOG.warning("%s cannot be read (%s): what it says is taken from the nights", NAME, first_line(error))
+        return Told()
 
 
 def keep_told(location: Path | str, told: Told) -> None:
-    """Keep it in place of what was kept; raises ResultsError where nothing can be written."""
-    open_storage(location).replace(NAME, _TOLD.dump_json(told, indent=2) + b"\n")
+    """Keep it in place of what was kept; where it cannot be, a warning says that some of it may be told again."""
+    try:
+        open_storage(location).replace(NAME, _TOLD.dump_json(told, indent=2) + b"\n")
+    except ResultsError as error:
+        LOG.warning("%s cannot be written (%s): some of it may be told again", NAME, first_line(error))

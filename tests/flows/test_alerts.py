@@ -144,7 +144,7 @@ def test_what_was_told_is_told_no_more_and_what_was_not_is_told_later() -> None:
 def test_what_was_told_is_kept_where_the_server_has_it_and_for_no_earlier_night(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    answers = iter([(), ("benchmark.regression",)])
+    answers = iter([(), ("benchmark.regression",), ("benchmark.regression",)])
 
     async def answer(found: Collection[Any], logger: object) -> tuple[str, ...]:
         return next(answers) if found else ()
@@ -162,6 +162,10 @@ def test_what_was_told_is_kept_where_the_server_has_it_and_for_no_earlier_night(
     (tmp_path / "history" / "told.json").write_text("{")
     assert read_told(tmp_path) == Told()
     assert "history/told.json cannot be read" in caplog.text
+    (tmp_path / "history" / "told.json").unlink()
+    (tmp_path / "history" / "told.json").mkdir()
+    assert asyncio.run(announce(tonight, LINKS, tmp_path)) == ("benchmark.regression",), "a night ends all the same"
+    assert "history/told.json cannot be written" in caplog.text
 
 
 def test_suspicion_is_an_event_of_which_nobody_is_notified() -> None:
