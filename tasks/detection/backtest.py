@@ -24,7 +24,6 @@ CHANGES = (0.05, 0.10, 0.20)
 """How much slower, as a share."""
 WITHIN = (2, 7)
 """Nights."""
-ALARMS = (CellState.REGRESSED, CellState.IMPROVED)
 LEAST_INSTALLATIONS, MOST_INSTALLATIONS = 10, 10_000
 
 
@@ -110,13 +109,12 @@ def _alarms(
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.object_]]]:
     """Of each night after NIGHTS_BEFORE, which cells alarm anew, and all states."""
     detector = Detector(num_cells)
-    was_alarmed = np.zeros(num_cells, dtype=bool)
+    before = detector.standing.copy()
     for number, night in enumerate(simulate(np.random.default_rng(seed), changes)):
         states = detector.judge(night.pairs, night.measure_again)
-        is_alarmed = np.isin(states, ALARMS)
         if number >= NIGHTS_BEFORE:
-            yield is_alarmed & ~was_alarmed, states
-        was_alarmed = is_alarmed
+            yield (detector.standing != 0) & (detector.standing != before), states
+        before = detector.standing.copy()
 
 
 def scenarios(noise: Noise) -> Iterator[tuple[str, Noise]]:

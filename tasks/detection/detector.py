@@ -90,9 +90,12 @@ class Detector:
     def __init__(self, num_cells: int) -> None:
         self.states = np.full(num_cells, CellState.NO_BASELINE, dtype=object)
         self._signs = np.zeros(num_cells, dtype=int)
-        """Of the change that is suspected or stands: 1 slower, -1 faster, 0 none."""
+        """Of the change that is suspected, or else stands: 1 slower, -1 faster, 0 none."""
+        self.standing = np.zeros(num_cells, dtype=int)
+        """Of the change that stands, also while one to the other side is suspected."""
         self.is_drift = np.zeros(num_cells, dtype=bool)
         """Whether it is measured against the frozen baseline."""
+        self._is_drift_standing = np.zeros(num_cells, dtype=bool)
         self._unseen = np.zeros(num_cells, dtype=int)
         """Nights in a row on which little was left of a standing change."""
         self._locations = np.full((num_cells, BASELINE_NIGHTS), np.nan)
@@ -190,26 +193,35 @@ class Detector:
         self.states[agrees] = CellState.SUSPECT
         self._signs[agrees] = signs[agrees]
         self.is_drift[agrees] = is_drift
-        self._unseen[agrees] = 0
 
     def _confirm(self, first: Look, drift: Look, was_measured: Bools) -> None:
         """Decide what the night before suspected, and whether what stood is still there."""
-        changes = self._signs * np.where(self.is_drift, drift.change, first.change)
+        changes = np.where(self.is_drift, drift.change, first.change)
         bounds = np.where(self.is_drift, drift.bound(CONFIRM_LEVEL), first.bound(CONFIRM_LEVEL))
         suspects = was_measured & (self.states == CellState.SUSPECT)
-        stands = was_measured & np.isin(self.states, (CellState.REGRESSED, CellState.IMPROVED))
-        is_confirmed = suspects & (changes > np.maximum(bounds, MARGIN / 2))
-        for sign, state in ((1, CellState.REGRESSED), (-1, CellState.IMPROVED)):
-            self.states[is_confirmed & (self._signs == sign)] = state
+        is_confirmed = suspects & (self._signs * changes > np.maximum(bounds, MARGIN / 2))
+        self.standing[is_confirmed] = self._signs[is_confirmed]
+        self._is_drift_standing[is_confirmed] = self.is_drift[is_confirmed]
+        self._unseen[is_confirmed] = 0
+        self._stand(suspects)  # what was suspected stands now, or else what stood before, if anything
+        stands = was_measured & (self.standing != 0) & ~is_confirmed
+        changes = self.standing * np.where(self._is_drift_standing, drift.change, first.change)
         self._unseen[stands] = np.where(changes[stands] > MARGIN / 2, 0, self._unseen[stands] + 1)
-        is_gone = (suspects & ~is_confirmed) | (stands & (self._unseen >= NIGHTS_UNTIL_GONE))
-        self.states[is_gone] = CellState.OK
+        is_gone = stands & (self._unseen >= NIGHTS_UNTIL_GONE)
         self._clear(is_gone)
+        self._stand(is_gone)
+
+    def _stand(self, cells: Bools) -> None:
+        """Let the states of those cells be what stands, and OK without it."""
+        for sign, state in ((1, CellState.REGRESSED), (-1, CellState.IMPROVED), (0, CellState.OK)):
+            self.states[cells & (self.standing == sign)] = state
+        self._signs[cells], self.is_drift[cells] = self.standing[cells], self._is_drift_standing[cells]
+        self._sums[:, cells] = 0
 
     def _clear(self, cells: Bools) -> None:
         """Forget what is suspected or stands."""
-        self._signs[cells] = self._unseen[cells] = 0
-        self.is_drift[cells] = False
+        self._signs[cells] = self.standing[cells] = self._unseen[cells] = 0
+        self.is_drift[cells] = self._is_drift_standing[cells] = False
         self._sums[:, cells] = 0
 
     def _learn(self, once: Floats, twice: Floats, within: Floats, cells: Bools) -> None:

@@ -22,7 +22,6 @@ LEVEL = 0.95
 """Of the interval that is shown."""
 MIN_STEP_NIGHTS = 3
 """Nights below which no step is dated."""
-STANDING = (CellState.REGRESSED, CellState.IMPROVED)
 
 
 class NightState(StrEnum):
@@ -48,6 +47,8 @@ class NightState(StrEnum):
 
 
 _QUIET = (NightState.OK, NightState.NO_BASELINE)
+_STANDING = {1: NightState.REGRESSED, -1: NightState.IMPROVED, 0: None}
+"""By the sign of what stands."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,14 +203,12 @@ def replay(nights: Sequence[Night], events: Sequence[Event] = ()) -> Replay:
         detector.accept(np.array([number in timeline.cuts for timeline in timelines], dtype=bool))
         detector.judge(first[number], seen.second[number])
         values, (low, high) = locate(first[number]), detector.band()
-        stands = np.isin(detector.states, STANDING)
-        asked = np.flatnonzero(seen.is_asked[number] | (seen.is_planned[number] & stands)).tolist()
+        asked = np.flatnonzero(seen.is_asked[number] | (seen.is_planned[number] & (detector.standing != 0))).tolist()
         for key in asked:
-            standing = detector.states[key] if detector.states[key] in STANDING else None
             point = Point(
                 number=number,
                 state=_state(night, detector, key, first[number, key], seen, number),
-                standing=None if standing is None else NightState(standing),
+                standing=_STANDING[int(detector.standing[key])],
                 value=math.exp(values[key]) if np.isfinite(values[key]) else None,
                 band=(math.exp(low[key]), math.exp(high[key])) if np.isfinite(low[key]) else None,
             )
@@ -302,7 +301,7 @@ def _verdict(seen: Observations, key: int, timeline: Timeline, nights: Sequence[
     width = error * float(special.stdtrit(detector.freedom[key], (1 + LEVEL) / 2))
     low, middle, high = (math.exp(change + sign * width) if is_known else None for sign in (-1, 0, 1))
     has_changed = {last.state, last.standing} & {NightState.SUSPECT, NightState.REGRESSED, NightState.IMPROVED}
-    step = _step(_around_change(timeline, bool(detector.is_drift[key]))) if has_changed else None
+    step = _begin_of_change(timeline, bool(detector.is_drift[key])) if has_changed else None
     after = last.number if step is None else step
     before = next((point.number for point in reversed(points) if point.number < after), None)
     return Verdict(
@@ -330,18 +329,28 @@ def _verdict(seen: Observations, key: int, timeline: Timeline, nights: Sequence[
     )
 
 
-def _around_change(timeline: Timeline, is_drift: bool) -> list[Point]:
-    """The nights since the change that is suspected or stands was noticed, and those before in which it may have begun.
+def _begin_of_change(timeline: Timeline, is_drift: bool) -> int | None:
+    """The first night of the change that is suspected or stands: of the step that fits the nights about it best.
 
-    Not before the last cut nor an earlier change that stood; of a drift all others, else as many as make a baseline.
+    They are those since it was noticed and those before in which it may have begun, not before the last cut: of a drift
+    all, else as many as make a baseline. A change that follows on another one began when it was noticed.
     """
     points = [point for point in timeline.points if point.number >= max(timeline.cuts, default=0)]
+    suspected = points[-1].state is NightState.SUSPECT
+    stood = {NightState.REGRESSED, NightState.IMPROVED} - ({points[-1].standing} if not suspected else set())
     noticed = len(points)
-    while noticed and (points[noticed - 1].standing or points[noticed - 1].state) not in _QUIET:
+    while noticed and _shown(points[noticed - 1]) not in (*_QUIET, *stood):
         noticed -= 1
+    if noticed and points[noticed - 1].standing:
+        return points[noticed].number
     begin = 0 if is_drift else max(0, noticed - BASELINE_NIGHTS)
     last = next((n for n in reversed(range(begin, noticed)) if points[n].standing), begin - 1)
-    return points[last + 1 :]
+    return _step(points[last + 1 :])
+
+
+def _shown(point: Point) -> NightState:
+    """What is suspected in that night, or else what stands."""
+    return point.state if point.state is NightState.SUSPECT else point.standing or point.state
 
 
 def _step(points: Sequence[Point]) -> int | None:

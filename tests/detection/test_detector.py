@@ -128,6 +128,23 @@ def test_change_that_stands_outlasts_a_night_on_the_other_side_that_is_not_there
     assert nights.detector.num_comparable.tolist() == [BASELINE_NIGHTS], "and none of its nights is learned"
 
 
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ([0.047] * 3, [REGRESSED] * 3),
+        ([0.0] * 3, [REGRESSED, OK, OK]),
+        ([-SLOWER, -SLOWER], [IMPROVED, IMPROVED]),
+    ],
+    ids=["is still there", "is gone after three nights", "is the opposite now"],
+)
+def test_change_stands_while_one_to_the_other_side_is_suspected(after: list[float], expected: list[CellState]) -> None:
+    nights = Nights()
+    assert [nights.pass_by(change) for change in (SLOWER, SLOWER, -SLOWER)] == [SUSPECT, REGRESSED, SUSPECT]
+    assert nights.detector.standing.tolist() == [1]
+    assert [nights.pass_by(change) for change in after] == expected
+    assert nights.detector.standing.tolist() == [{REGRESSED: 1, OK: 0, IMPROVED: -1}[expected[-1]]]
+
+
 def test_suspicion_that_gave_way_to_an_undecided_night_is_none() -> None:
     nights = Nights()
     states = [nights.pass_by(-SLOWER), nights.pass_by(SLOWER, again=math.nan)]

@@ -204,6 +204,25 @@ def test_regression_that_nobody_accepts_is_red_after_sixty_nights_and_says_what_
     assert red.difference == ("tensorflow_version was 2.21.0, now 2.22.0",)
 
 
+@pytest.mark.parametrize("num_nights", [31, 32, 36], ids=["suspected", "confirmed", "stands"])
+def test_change_that_follows_on_another_one_is_dated_when_it_was_noticed(num_nights: int) -> None:
+    def turned(night: int, row: Row) -> Row | None:
+        if row["arm"] == "here":
+            row = row | {"commit": "c9" if night >= 19 else "c0", "keras_version": "4" if night >= 30 else "3"}
+        return slower(19)(night, row) if night < 30 else slower(30, -0.15)(night, row)
+
+    found = replay(turned, num_nights, again=[19, 30]).verdicts[1]
+    assert (found.step, found.difference) == (day(30), ("keras_version was 3, now 4",))
+    if num_nights == 31:
+        assert (found.state, found.standing, found.worst) == (
+            NightState.SUSPECT,
+            NightState.REGRESSED,
+            NightState.REGRESSED,
+        )
+    else:
+        assert (found.state, found.standing) == (NightState.IMPROVED, NightState.IMPROVED)
+
+
 def test_no_history_is_no_verdict() -> None:
     assert judge_nights([]) is None
 
