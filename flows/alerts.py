@@ -14,6 +14,7 @@ from flows.events import Happening, Links
 from flows.patience import Log, patiently
 from flows.told import UNDECIDED, Told, keep_told, read_told
 from tasks.detection.nights import NightState, Tonight, Verdict
+from tasks.results.error import ResultsError
 
 MAX_NAMED = 20
 LOG = logging.getLogger("stratbench")
@@ -40,19 +41,27 @@ async def announce(tonight: Tonight, links: Links, location: Path | str, logger:
     An outage of the server is waited out; what could not be sent is news again, after another night or a retry. A night
     before the last one that was told of is no news.
     """
-    told = await asyncio.to_thread(read_told, location)
-    if tonight.day < told.night:
-        return ()
-    found = _events(tonight, links, told)
+    told = None
+    try:
+        told = await asyncio.to_thread(read_told, location)
+        if tonight.day < told.night:
+            return ()
+    except ResultsError as error:
+        logger.warning(f"what was told is taken from the nights before: {error}")
+    before = (told or Told()).seeded(tonight)
+    found = _events(tonight, links, before)
     names = await send(found, logger)
-    if len(names) == len(found):
-        await asyncio.to_thread(keep_told, location, told.and_then(tonight))
+    if told is not None:
+        try:
+            now = before.and_then(tonight) if len(names) == len(found) else before
+            await asyncio.to_thread(keep_told, location, now)
+        except ResultsError as error:
+            logger.warning(f"some of what was told may be told again: {error}")
     return names
 
 
-def news(tonight: Tonight, told: Told | None = None) -> dict[Happening, list[Verdict]]:
+def news(tonight: Tonight, told: Told) -> dict[Happening, list[Verdict]]:
     """What happened tonight beyond what was told, to which series; the largest change first."""
-    told = told or Told()
     found: dict[Happening, list[Verdict]] = {}
     for verdict in tonight.verdicts:
         if (kind := _happening(verdict, told)) is not None:
@@ -62,8 +71,9 @@ def news(tonight: Tonight, told: Told | None = None) -> dict[Happening, list[Ver
     ]
     if machines:
         found[Happening.PLATFORM] = machines
-    if not tonight.verdicts and tonight.run_name != told.run_name:
-        found[Happening.INCOMPLETE] = []
+    is_empty = not tonight.verdicts and tonight.run_name != told.run_name
+    if is_empty or any(told.last.get(label) is not NightState.NOT_MEASURED for label in tonight.never):
+        found.setdefault(Happening.INCOMPLETE, [])
     return {kind: sorted(found[kind], key=_extent, reverse=True) for kind in Happening if kind in found}
 
 
@@ -83,18 +93,21 @@ def _happening(verdict: Verdict, told: Told) -> Happening | None:
     return _HAPPENS.get(verdict.state, gone)
 
 
-def _events(tonight: Tonight, links: Links, told: Told | None = None) -> list[Event]:
+def _events(tonight: Tonight, links: Links, told: Told) -> list[Event]:
     return [_event(tonight, kind, verdicts, links) for kind, verdicts in news(tonight, told).items()]
 
 
 def _event(tonight: Tonight, kind: Happening, verdicts: Sequence[Verdict], links: Links) -> Event:
-    many = f"{len(verdicts)} of {len(tonight.platform if kind is Happening.PLATFORM else tonight.verdicts)}"
-    whom = verdicts[0].label if len(verdicts) == 1 else many
+    never = tonight.never if kind is Happening.INCOMPLETE and tonight.verdicts else ()
+    series = tonight.platform if kind is Happening.PLATFORM else (*tonight.verdicts, *never)
+    names = [*(verdict.label for verdict in verdicts), *never]
+    whom = names[0] if len(names) == 1 else f"{len(names)} of {len(series)}"
     extent = f", {_factor(verdicts[0])}" if verdicts and verdicts[0].change and kind is not Happening.INCOMPLETE else ""
     lines = [line for verdict in verdicts[:MAX_NAMED] for line in _lines(verdict)]
     if len(verdicts) > MAX_NAMED:
         lines.append(f"- and {len(verdicts) - MAX_NAMED} more")
-    if not verdicts:
+    lines += [f"- {label}: NOT MEASURED, tonight or ever" for label in never[:MAX_NAMED]]
+    if not names:
         lines.append(f"No cell has a verdict: {tonight.state}; the night {tonight.ending}.")
     if not tonight.has_control:
         lines.append("There is no control: a change of the machine looks the same as one of the software.")
@@ -104,7 +117,7 @@ def _event(tonight: Tonight, kind: Happening, verdicts: Sequence[Verdict], links
         kind,
         tonight.day,
         tonight.run_name,
-        subject=f"{_WORDS[kind]}: {whom}{extent}" if verdicts else _WORDS[kind],
+        subject=f"{_WORDS[kind]}: {whom}{extent}" if names else _WORDS[kind],
         lines=lines,
         links=links,
         cells=[_facts(verdict) for verdict in verdicts],

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from tasks.detection.nights import NightState, Tonight, Verdict
 from tasks.domain.refusal import first_line
-from tasks.results.error import ResultsError
 from tasks.results.storage import open_storage
 
 NAME = "history/told.json"
@@ -28,45 +27,63 @@ class Told:
     last: Mapping[str, NightState] = field(default_factory=dict)
     """By label of a series: its state in the last night that was told of."""
     decided: Mapping[str, NightState] = field(default_factory=dict)
-    """The last of these that is not UNDECIDED."""
+    """What stood then, or the last of these states that is not UNDECIDED."""
+    begins: Mapping[str, date] = field(default_factory=dict)
+    """With which night its baseline began."""
+
+    def seeded(self, tonight: Tonight) -> "Told":
+        """With what the nights before say of a series of which nothing was told yet."""
+        series = (*tonight.verdicts, *tonight.platform)
+        decided = {v.label: state for v in series for state in v.states[:-1] if state not in UNDECIDED}
+        return replace(
+            self,
+            last={v.label: v.before for v in series if v.before} | dict(self.last),
+            decided=decided | dict(self.decided),
+            begins={v.label: _begin(v) for v in series} | dict(self.begins),
+        )
 
     def before(self, verdict: Verdict) -> NightState | None:
-        """The state that was told last; of a series of which nothing was told, that of the night before."""
-        return self.last.get(verdict.label, verdict.before)
+        """The state that was told last; None where the series has begun anew since, for example by an acceptance."""
+        return self.last.get(verdict.label) if self.begins.get(verdict.label) == _begin(verdict) else None
 
     def decided_before(self, verdict: Verdict) -> NightState | None:
         """The same of what is not UNDECIDED."""
-        earlier = (state for state in reversed(verdict.states[:-1]) if state not in UNDECIDED)
-        return self.decided.get(verdict.label, next(earlier, None))
+        return self.decided.get(verdict.label) if self.begins.get(verdict.label) == _begin(verdict) else None
 
     def and_then(self, tonight: Tonight) -> "Told":
         """With that night."""
-        states = {verdict.label: verdict.state for verdict in (*tonight.verdicts, *tonight.platform)}
-        decided = {label: state for label, state in states.items() if state not in UNDECIDED}
+        series = (*tonight.verdicts, *tonight.platform)
+        missing = dict.fromkeys(tonight.never, NightState.NOT_MEASURED)
+        decided = {v.label: v.standing or v.state for v in series if v.standing or v.state not in UNDECIDED}
         return Told(
             night=tonight.day,
             run_name=tonight.run_name,
-            last={**self.last, **states},
+            last={**self.last, **{v.label: v.state for v in series}, **missing},
             decided={**self.decided, **decided},
+            begins={**self.begins, **{v.label: _begin(v) for v in series}},
         )
+
+
+def _begin(verdict: Verdict) -> date:
+    return max((cut.day for cut in verdict.cuts), default=date.min)
 
 
 _TOLD = TypeAdapter(Told)
 
 
 def read_told(location: Path | str) -> Told:
-    """What was told at that results root; nothing where it cannot be read, which a warning says."""
+    """What was told at that results root; nothing where it is damaged, which a warning says.
+
+    Raises ResultsError where it cannot be reached.
+    """
     storage = open_storage(location)
     try:
         return _TOLD.validate_json(storage.read(NAME)) if storage.exists(NAME) else Told()
-    except (ValidationError, ResultsError) as error:
+    except ValidationError as error:
         LOG.warning("%s cannot be read (%s): what it says is taken from the nights", NAME, first_line(error))
         return Told()
 
 
 def keep_told(location: Path | str, told: Told) -> None:
-    """Keep it in place of what was kept; where it cannot be, a warning says that some of it may be told again."""
-    try:
-        open_storage(location).replace(NAME, _TOLD.dump_json(told, indent=2) + b"\n")
-    except ResultsError as error:
-        LOG.warning("%s cannot be written (%s): some of it may be told again", NAME, first_line(error))
+    """Keep it in place of what was kept; raises ResultsError where nothing can be written."""
+    open_storage(location).replace(NAME, _TOLD.dump_json(told, indent=2) + b"\n")

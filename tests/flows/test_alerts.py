@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Collection
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,23 @@ import pytest
 from flows import alerts
 from flows.alerts import announce, news, send
 from flows.events import NOTIFIED, Happening, Links, missed
-from flows.told import Told, keep_told, read_told
-from tasks.detection.nights import NightState, Tonight
+from flows.told import Told, read_told
+from tasks.detection.nights import NightState, Tonight, Verdict, judge_nights
 from tasks.results.events import Event, Kind
 from tasks.results.history import Ending
-from tests.detection.example_nights import LABELS, Change, day, replay, slower
+from tests.detection.example_nights import LABELS, Change, day, make_nights, replay, slower
 
 LINKS = Links(run_id="7", deployment_id="8", report="reports/x/report.html", command="again", ui_url="http://ui/v2/")
 REGRESSION, RECOVERED, INCOMPLETE = Happening.REGRESSION, Happening.RECOVERED, Happening.INCOMPLETE
 
 
 def told(tonight: Tonight) -> dict[Happening, list[str]]:
-    return {kind: [verdict.label for verdict in verdicts] for kind, verdicts in news(tonight).items()}
+    return {kind: [verdict.label for verdict in verdicts] for kind, verdicts in since(tonight).items()}
+
+
+def since(tonight: Tonight, before: Told | None = None) -> dict[Happening, list[Verdict]]:
+    """What is news after that was told, or where nothing was told yet."""
+    return news(tonight, (before or Told()).seeded(tonight))
 
 
 def lost(*nights: int, then: Change) -> Change:
@@ -67,12 +73,46 @@ def test_a_far_night_that_was_not_measured_again_is_incomplete() -> None:
     assert told(replay(slower(19))) == {INCOMPLETE: [LABELS[1]]}
 
 
-def test_accepted_change_is_no_recovery() -> None:
+@pytest.mark.parametrize(
+    ("night", "num_nights", "state"),
+    [(22, 23, NightState.NO_BASELINE), (19, 33, NightState.OK), (19, 29, NightState.NO_BASELINE)],
+)
+def test_accepted_change_is_no_recovery(night: int, num_nights: int, state: NightState) -> None:
     at = datetime(2026, 2, 1, tzinfo=UTC)
-    accepted = Event(kind=Kind.ACCEPT, at=at, by="me", why="wanted", night=day(22))
-    tonight = replay(slower(19), 23, again=[19], events=[accepted])
-    assert tonight.verdicts[1].state is NightState.NO_BASELINE
+    accepted = Event(kind=Kind.ACCEPT, at=at, by="me", why="wanted", night=day(night))
+    tonight = replay(slower(19), num_nights, again=[19], events=[accepted])
+    assert tonight.verdicts[1].state is state
     assert told(tonight) == {}
+    red = Told().and_then(replay(slower(19), num_nights - 1, again=[19]))
+    assert red.decided[LABELS[1]] is NightState.REGRESSED
+    assert since(tonight, red) == {}
+    undone = Event(kind=Kind.UNDO, at=at, by="me", why="not", undoes=accepted.id)
+    again = replay(slower(19), num_nights + 1, again=[19], events=[accepted, undone])
+    assert labels(again, red.and_then(tonight)) == {REGRESSION: [LABELS[1]]}
+
+
+def test_suspicion_of_the_opposite_is_no_end_of_what_stands() -> None:
+    def turned(night: int, row: dict[str, Any]) -> dict[str, Any] | None:
+        return slower(19)(night, row) if night < 22 else slower(22, -0.15, last=22)(night, row)
+
+    before = Told()
+    happened = []
+    for num_nights in range(20, 27):
+        tonight = replay(turned, num_nights, again=[19, 22])
+        happened.append([*labels(tonight, before)])
+        before = before.seeded(tonight).and_then(tonight)
+    assert happened == [[Happening.SUSPECT], [REGRESSION], [], [Happening.SUSPECT], [], [RECOVERED], []]
+
+
+def test_planned_cell_that_no_night_has_measured_is_told_once() -> None:
+    nights = make_nights()
+    missing = (*nights[-1].cells, "mirrored, batch 999")
+    tonight = judge_nights([*nights[:-1], replace(nights[-1], cells=missing)])
+    assert tonight
+    (event,) = alerts._events(tonight, LINKS, Told().seeded(tonight))
+    assert event.payload["subject"].endswith("no full verdict: mirrored, batch 999")
+    assert "- mirrored, batch 999: NOT MEASURED, tonight or ever" in event.payload["message"]
+    assert since(tonight, Told().and_then(tonight)) == {}
 
 
 @pytest.mark.parametrize(("num_nights", "expected"), [(19, {}), (20, {Happening.PLATFORM: ["node"]}), (21, {})])
@@ -97,7 +137,7 @@ def test_message_is_enough_for_whoever_is_on_call() -> None:
     def upgraded(night: int, row: dict[str, Any]) -> dict[str, Any] | None:
         return slower(19)(night, row | ({"commit": "c9"} if night >= 19 and row["arm"] == "here" else {}))
 
-    (event,) = alerts._events(replay(upgraded, 21, again=[19]), LINKS)
+    (event,) = alerts._events(found := replay(upgraded, 21, again=[19]), LINKS, Told().seeded(found))
     payload = event.payload
     (cell,) = payload["cells"]
     assert payload["subject"].startswith("stratbench, night of 2026-01-21: REGRESSED: mirrored, batch 128, x 1.1")
@@ -123,7 +163,7 @@ def test_message_is_enough_for_whoever_is_on_call() -> None:
 
 
 def labels(tonight: Tonight, before: Told) -> dict[Happening, list[str]]:
-    return {kind: [verdict.label for verdict in verdicts] for kind, verdicts in news(tonight, before).items()}
+    return {kind: [verdict.label for verdict in verdicts] for kind, verdicts in since(tonight, before).items()}
 
 
 def test_what_was_told_is_told_no_more_and_what_was_not_is_told_later() -> None:
@@ -152,20 +192,21 @@ def test_what_was_told_is_kept_where_the_server_has_it_and_for_no_earlier_night(
     monkeypatch.setattr(alerts, "send", answer)
     tonight = replay(slower(19), 21, again=[19])
     assert asyncio.run(announce(tonight, LINKS, tmp_path)) == ()
-    assert read_told(tmp_path) == Told(), "it could not be sent"
+    assert read_told(tmp_path) == Told().seeded(tonight), "it could not be sent"
+    later = replay(slower(19), 23, again=[19])
+    assert since(later, read_told(tmp_path)) == {REGRESSION: [later.verdicts[1]]}
     assert asyncio.run(announce(tonight, LINKS, tmp_path)) == ("benchmark.regression",)
     assert read_told(tmp_path) == Told().and_then(tonight)
     for later in (tonight, replay(slower(19), 20, again=[19])):
         assert asyncio.run(announce(later, LINKS, tmp_path)) == ()
         assert read_told(tmp_path).night == day(20), "a night that is continued later tells nothing of what it was"
-    keep_told(tmp_path, Told())
     (tmp_path / "history" / "told.json").write_text("{")
     assert read_told(tmp_path) == Told()
     assert "history/told.json cannot be read" in caplog.text
     (tmp_path / "history" / "told.json").unlink()
     (tmp_path / "history" / "told.json").mkdir()
     assert asyncio.run(announce(tonight, LINKS, tmp_path)) == ("benchmark.regression",), "a night ends all the same"
-    assert "history/told.json cannot be written" in caplog.text
+    assert "what was told is taken from the nights before: " in caplog.text
 
 
 def test_suspicion_is_an_event_of_which_nobody_is_notified() -> None:
