@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from flows.verdicts import read_evidence
-from tasks.detection.nights import NightState
+from tasks.detection.nights import NightState, Verdict
 from tasks.domain.refusal import Refusal
 from tasks.results.events import Event, Events, Kind, effective
 from tasks.results.history import Span
@@ -39,7 +39,7 @@ def accept(location: Path | str, cells: Sequence[str], night: date | None, why: 
     days = [each.day for each in evidence.nights]
     if night and not days[0] <= night <= days[-1]:
         raise Refusal(f"night={night} is none of the history; name one from {days[0]} to {days[-1]}")
-    chosen = [verdicts[label] for label in cells] or [v for v in verdicts.values() if v.worst in CHANGES]
+    chosen = [verdicts[label] for label in cells] or [v for v in verdicts.values() if _changes(v)]
     if not chosen:
         raise Refusal(f"no cell has changed by the night of {tonight.day}; name those that are meant by --cell")
     for verdict in chosen:
@@ -50,8 +50,13 @@ def accept(location: Path | str, cells: Sequence[str], night: date | None, why: 
     after = read_evidence(location)
     named = {verdict.label for verdict in chosen}
     for verdict in (*after.tonight.verdicts, *after.tonight.platform) if after else ():
-        if verdict.label in named and verdict.worst in CHANGES:
-            yield f"{verdict.label} is still {verdict.worst}: it changed after the new baseline had begun"
+        if verdict.label in named and (states := _changes(verdict)):
+            yield f"{verdict.label} is still {' and '.join(states)}: it changed after the new baseline had begun"
+
+
+def _changes(verdict: Verdict) -> list[NightState]:
+    """What of it may be accepted: what stands, whatever tonight says, and what is suspected."""
+    return [state for state in CHANGES if state in (verdict.state, verdict.standing)]
 
 
 def undo(location: Path | str, identifier: str, why: str, by: str) -> str:

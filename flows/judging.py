@@ -53,8 +53,10 @@ async def end_night(
 
 def final_state(tonight: Tonight, report: Path) -> State:
     """The state in which a nightly run ends: its name is that of the worst verdict."""
-    counts = [verdict.worst for verdict in tonight.verdicts]
-    message = f"{', '.join(f'{counts.count(state)} {state}' for state in dict.fromkeys(counts))}; report: {report}"
+    counts = [verdict.worst for verdict in tonight.verdicts] + [NightState.NOT_MEASURED] * len(tonight.never)
+    said = [f"{counts.count(state)} {state}" for state in dict.fromkeys(counts)] or ["no cell has a verdict"]
+    said += [f"machine {verdict.label} {verdict.worst}" for verdict in tonight.platform if verdict.worst not in counts]
+    message = f"{', '.join(said)}; report: {report}"
     if tonight.state is NightState.OK:
         return Completed(message=message)
     name = tonight.state.title().replace(" ", "")

@@ -65,8 +65,10 @@ def second_look(run: Run, tables: Tables, num_blocks: int, seconds_left: float |
 
 
 def judge(tonight: Night, command: str | None = None) -> Evidence:
-    """That night against those before it."""
-    before = [night for night in _nights(tonight.day) if night.run_name != tonight.run_name]
+    """That night against those before it, also earlier ones of the same day."""
+    before = [
+        night for night in _nights(tonight.day) if night.run_name != tonight.run_name and night.place < tonight.place
+    ]
     nights = [*before, replace(tonight, trials=tonight.trials.select(NEEDED))]
     return weigh(nights, locations.results(), command)
 

@@ -1,12 +1,11 @@
 """Frames: the tables of results as pandas sees them, valid trials apart and with what follows from their columns."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
@@ -101,12 +100,8 @@ def checked(tables: Tables, sweep: Sweep) -> Tables:
     """The tables as the history and its nights count them: trials whose gradients disagree are invalid."""
     trials = _trials(tables)
     found = check_equivalence(trials[trials["role"] != Role.DISCARDED], tables.gradients.to_pandas(), sweep)
-    marked, table = found.applied_to(trials), tables.trials
-    for name in ("status", "reason", "message"):
-        place = table.schema.get_field_index(name)
-        column = pa.array(marked[name], type=table.schema.field(place).type, from_pandas=True)
-        table = table.set_column(place, table.schema.field(place), column)
-    return replace(tables, trials=table)
+    marked = found.applied_to(trials)
+    return tables.with_trials({name: marked[name].tolist() for name in ("status", "reason", "message")})
 
 
 def _trials(tables: Tables) -> pd.DataFrame:

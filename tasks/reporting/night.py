@@ -305,11 +305,8 @@ def _describe_commands(evidence: Evidence) -> Iterator[str]:
     """The commands that measure, judge, accept and undo."""
     alarming = [v for v in evidence.ranked if {NightState.SUSPECT, *MEANING} & {v.state, v.standing}]
     accept = [f"stratbench history accept --cell {shlex.quote(v.label)} --why 'WHY'" for v in alarming[:MOST_SENTENCES]]
-    yield fence(
-        "\n".join(
-            [*([evidence.command] if evidence.command else []), f"stratbench verdict {evidence.tonight.day}", *accept]
-        )
-    )
+    verdict = f"stratbench verdict --run {shlex.quote(evidence.tonight.run_name)}"
+    yield fence("\n".join([*([evidence.command] if evidence.command else []), verdict, *accept]))
     yield (
         "`stratbench history accept` begins a new baseline where a change is intended; `stratbench history events` "
         "lists what was decided, `stratbench history undo ID --why 'WHY'` takes it back. Nothing is deleted."

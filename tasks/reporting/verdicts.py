@@ -26,7 +26,8 @@ def describe_tonight(tonight: Tonight) -> Iterator[str]:
         f"{mark}Night of {tonight.day}: {tonight.state} ({tonight.run_name}{ENDINGS[tonight.ending]}; "
         f"{plural(tonight.num_nights, 'night')} so far, {against})"
     )
-    width = max((len(verdict.label) for verdict in (*tonight.verdicts, *tonight.platform)), default=4) + 2
+    labels = [verdict.label for verdict in (*tonight.verdicts, *tonight.platform)]
+    width = max(map(len, (*labels, *tonight.never)), default=4) + 2
     yield f"{'cell':<{width}}{'state':<14}{'since':<12}{'seconds v baseline':<26}{'blocks':>7}{'nights':>8}  why"
     for verdict in (*tonight.verdicts, *tonight.platform):
         change = shown(verdict.change, lambda value: f"{value:.3f} x")
@@ -36,6 +37,8 @@ def describe_tonight(tonight: Tonight) -> Iterator[str]:
             f"{verdict.label:<{width}}{verdict.worst:<14}{verdict.since!s:<12}{change:<26}{verdict.num_pairs:>7}"
             f"{verdict.num_nights:>8}  {reason(verdict, tonight)}"
         ).rstrip()
+    for label in tonight.never:
+        yield f"{label:<{width}}{NightState.NOT_MEASURED:<14}no night has measured it"
 
 
 def reason(verdict: Verdict, tonight: Tonight) -> str:

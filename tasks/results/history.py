@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
@@ -72,10 +72,17 @@ class Night:
     """Labels of the cells that it was to measure."""
     has_control: bool
     """Whether against a control."""
+    created_at: datetime | None = None
+    """When it was begun; null if not known."""
     control: str | None = None
-    """The folder of its environment; null if not known."""
+    """Its name, or the folder of another environment; null if not known."""
     trials: pa.Table
     """No row where nothing was measured."""
+
+    @property
+    def place(self) -> tuple[date, datetime, str]:
+        """Among other nights, by which they are ordered."""
+        return self.day, self.created_at or datetime.min.replace(tzinfo=UTC), self.run_name
 
     @property
     def is_synthetic(self) -> bool:
@@ -116,6 +123,7 @@ class History:
     def append_night(self, night: Night) -> bool:
         """The same for a nightly run, whose facts go into the file's metadata."""
         facts = {name: getattr(night, name) for name in ("ending", "cells", "has_control", "control")}
+        facts["created_at"] = night.created_at and night.created_at.isoformat()
         metadata = {**(night.trials.schema.metadata or {}), _NIGHT: json.dumps(facts)}
         return self._put(night.day, night.run_name, night.trials.replace_schema_metadata(metadata))
 
@@ -170,19 +178,21 @@ class History:
         A file that cannot be read is left out and named in a warning.
         """
         tables = self._tables(self.entries(Span(until=until)), columns)
-        return tuple(
+        found = (
             Night(
                 day=entry.day,
                 run_name=entry.run_name,
-                ending=Ending(found["ending"]),
-                cells=tuple(found["cells"]),
-                has_control=found["has_control"],
-                control=found.get("control"),
+                ending=Ending(facts["ending"]),
+                cells=tuple(facts["cells"]),
+                has_control=facts["has_control"],
+                created_at=datetime.fromisoformat(facts["created_at"]) if facts.get("created_at") else None,
+                control=facts.get("control"),
                 trials=table.replace_schema_metadata(None),
             )
             for entry, table in tables
-            if isinstance(table, pa.Table) and (found := json.loads((table.schema.metadata or {}).get(_NIGHT, "null")))
+            if isinstance(table, pa.Table) and (facts := json.loads((table.schema.metadata or {}).get(_NIGHT, "null")))
         )
+        return tuple(sorted(found, key=lambda night: night.place))
 
     def set_aside(self) -> dict[str, str]:
         """Read every file whole; those that are damaged go into `history/damaged`, and are returned with the reason.
@@ -230,9 +240,16 @@ def night_of(run: Run, tables: Tables, *, has_crashed: bool = False, is_first_lo
         ending=Ending.ENDED if run.end else Ending.CRASHED if has_crashed else Ending.STOPPED,
         cells=tuple(cell.label for cell in run.sweep.cells if cell.arm is Arm.HERE),
         has_control=run.sweep.versus is not None,
-        control=None if run.sweep.versus is None else Path(run.sweep.versus).parent.parent.name,
+        created_at=run.created_at,
+        control=None if run.sweep.versus is None else _control(Path(run.sweep.versus)),
         trials=trials.filter(pc.field("role") != Role.AGAIN) if is_first_look else trials,
     )
+
+
+def _control(interpreter: Path) -> str:
+    """The name of the control, the folder that holds its `venv`; of another environment its folder."""
+    environment = interpreter.parent.parent
+    return environment.parent.name if environment.name == "venv" else str(environment)
 
 
 def stack(nights: Sequence[Night]) -> pa.Table:

@@ -2,9 +2,9 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -33,6 +33,15 @@ class Tables:
     epochs: pa.Table
     steps: pa.Table
     gradients: pa.Table
+
+    def with_trials(self, columns: Mapping[str, Sequence[object]]) -> "Tables":
+        """The same with other values in those columns of `trials`, in the order of its rows; None or NaN is null."""
+        table = self.trials
+        for name, values in columns.items():
+            place = table.schema.get_field_index(name)
+            kind = table.schema.field(place)
+            table = table.set_column(place, kind, pa.array(values, type=kind.type, from_pandas=True))
+        return replace(self, trials=table)
 
 
 class RunFolder:

@@ -115,6 +115,16 @@ def test_verdict_as_json_and_as_a_report(say: Say, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("nights")
+def test_what_stands_is_accepted_whatever_the_last_night_says(say: Say) -> None:
+    last = synthesize(Noise(run=0.02), NIGHTS + 1, 6, 1, [parse_incident(f"crash:{NIGHTS + 1}", NIGHTS + 1)], CELLS)
+    History(locations.results()).append_night(list(last)[-1])
+    assert say("verdict")[0] == ExitCode.FAILED
+    code, lines = say("history", "accept", "--why", "wanted")
+    assert (code, len(lines)) == (ExitCode.OK, 1)
+    assert "mirrored, batch 64 has a new baseline from the night of" in lines[0]
+
+
+@pytest.mark.usefixtures("nights")
 def test_acceptance_of_another_night_is_refused_or_says_what_it_left(say: Say) -> None:
     for wrong in (day(0), day(NIGHTS + 1)):
         assert say("history", "accept", "--why", "x", "--night", str(wrong)) == (

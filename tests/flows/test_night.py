@@ -189,6 +189,21 @@ def test_pairs_do_not_follow_from_the_night_itself_nor_from_other_cells() -> Non
     assert plan_night(asked, today + timedelta(days=1), logger).max_blocks == 20, "tonight's by far more"
 
 
+def test_second_run_of_a_day_follows_on_the_first_whatever_it_is_called() -> None:
+    go_through(0)
+    repeat(range(1, 11))
+    nights = History(locations.results()).nights([column.name for column in schema.TRIALS])
+    begun = {name: datetime(2026, 1, 12, hour, tzinfo=UTC) for hour, name in ((2, "nightly-x"), (14, "after-fix"))}
+    first, second = (replace(nights[10], day=at.date(), run_name=name, created_at=at) for name, at in begun.items())
+    for each in (second, first):
+        History(locations.results()).append_night(each)
+    assert judge(first).tonight.num_nights == 12
+    assert judge(second).tonight.num_nights == 13
+    evidence = verdicts.read_evidence(locations.results())
+    assert evidence is not None
+    assert evidence.tonight.run_name == "after-fix"
+
+
 def test_night_is_measured_against_the_control_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     logger = logging.getLogger("test")
     own = replace(SWEEP, versus=None)

@@ -1,6 +1,10 @@
 """Verdicts of a night as lines of text."""
 
-from tasks.detection.nights import Tonight
+from dataclasses import replace
+from pathlib import Path
+
+from flows.judging import final_state
+from tasks.detection.nights import Tonight, judge_nights
 from tasks.domain.exit_code import ExitCode
 from tasks.reporting.verdicts import describe_tonight
 from tasks.results.history import Ending
@@ -52,6 +56,23 @@ def test_first_line_says_the_night_its_state_and_the_method() -> None:
     assert len(make_nights()) == NUM_NIGHTS
     weaker = next(describe_tonight(replay(last=Ending.CRASHED)))
     assert "nightly-019, crashed; 20 nights so far" in weaker
+
+
+def test_planned_cell_that_no_night_has_measured_is_named() -> None:
+    nights = make_nights()
+    planned = (*nights[-1].cells, "mirrored, batch 999")
+    tonight = judge_nights([*nights[:-1], replace(nights[-1], cells=planned)])
+    assert tonight
+    assert list(describe_tonight(tonight))[-1].split("  ")[0] == "mirrored, batch 999"
+    assert final_state(tonight, Path("r")).message == "2 OK, 1 NOT MEASURED; report: r"
+
+
+def test_state_of_a_run_says_what_is_red() -> None:
+    machine = replay(slower(18, 0.4, arms=("here", "other")))
+    assert final_state(machine, Path("r")).message == "2 OK, machine node REGRESSED; report: r"
+    empty = replay(lambda night, row: None, 1, last=Ending.CRASHED)
+    assert "machine" not in str(final_state(replay(), Path("r")).message)
+    assert str(final_state(empty, Path("r")).message).endswith("NOT MEASURED; report: r")
 
 
 def test_regression_behind_a_failed_night_still_stands() -> None:

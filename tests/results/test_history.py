@@ -14,7 +14,7 @@ from flows.__main__ import main
 from tasks.domain.exit_code import ExitCode
 from tasks.domain.refusal import Refusal
 from tasks.results.error import ResultsError
-from tasks.results.history import DAMAGED, Ending, Entry, History, Span, export, parse_span, stack
+from tasks.results.history import DAMAGED, Ending, Entry, History, Span, export, night_of, parse_span, stack
 from tasks.results.run import End, Run, check_run_name
 from tasks.results.store import RunFolder, Tables
 from tests.analysis.example_runs import fill, grid, make_run
@@ -182,6 +182,38 @@ def test_command_line_adds_lists_and_verifies(
     assert main(["history", "verify"]) == ExitCode.INVALID
     with pytest.raises(ResultsError):
         parse_span("2026-13-01", None, [])
+
+
+def test_nights_of_one_day_come_in_the_order_in_which_they_were_begun(
+    tmp_path: Path, example: tuple[Run, Tables]
+) -> None:
+    history = History(tmp_path)
+    for hour, name in ((2, "nightly-b"), (14, "after"), (20, "nightly-a")):
+        at = datetime(2026, 1, 1, hour, tzinfo=UTC)
+        run = dataclasses.replace(example[0], run_name=name, night=date(2026, 1, 1), created_at=at)
+        history.append(run, example[1])
+    nights = history.nights([])
+    assert [night.run_name for night in nights] == ["nightly-b", "after", "nightly-a"]
+    old = dataclasses.replace(nights[2], created_at=None, run_name="z", trials=example[1].trials)
+    history.append_night(old)
+    assert [night.run_name for night in history.nights([])] == ["z", "nightly-b", "after", "nightly-a"]
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "control"),
+    [
+        ("/root/.stratbench/controls/0.1.0-g1a2b3c4d-r5e6f70/venv/bin/python", "0.1.0-g1a2b3c4d-r5e6f70"),
+        ("/opt/tf-nightly/bin/python", "/opt/tf-nightly"),
+        ("/c/python", "/"),
+        (None, None),
+    ],
+)
+def test_night_knows_its_control_by_name(
+    example: tuple[Run, Tables], interpreter: str | None, control: str | None
+) -> None:
+    sweep = dataclasses.replace(example[0].sweep, versus=interpreter)
+    run = dataclasses.replace(example[0], night=date(2026, 1, 1), sweep=sweep)
+    assert night_of(run, example[1]).control == control
 
 
 def test_nightly_runs_are_kept_with_what_they_were_to_measure_and_how_they_ended(
