@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 import shlex
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,7 @@ from pydantic import Field
 
 from flows import locations
 from flows.alerts import send
-from flows.cancelling import cancel_children, report_what_is_there
+from flows.cancelling import cancel_children, end_as, report_what_is_there
 from flows.crews import muster
 from flows.events import Links, missed
 from flows.fan_out import cancel_waiting, say_who_is_running
@@ -45,8 +46,10 @@ from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.reporting.files import REPORT
 from tasks.reporting.night import NIGHT
+from tasks.results.error import ResultsError
 from tasks.results.history import History, parse_day
 from tasks.results.storage import open_storage
+from tasks.results.store import RunFolder
 
 DEFAULTS = Sweep()
 NIGHT_NAME = r"(\d{4}-\d{2}-\d{2})(?:-\d{6})?"
@@ -58,8 +61,8 @@ Count = Annotated[int, Field(ge=1)]
 def name_run() -> str:
     """The run's name, `<deployment>-<scheduled start>` unless given; a retried run keeps the one that it has.
 
-    A night has the name of its date, so that it is continued by naming it; one that somebody starts beside the schedule
-    has its time as well, for it measures anew.
+    A night has the name of its date, so that it is continued by naming it. A second one of that date, and one that
+    somebody starts beside the schedule, has its time as well, for it measures anew.
     """
     given, start = flow_run.parameters, flow_run.scheduled_start_time
     if name := given.get("run_name"):
@@ -70,9 +73,9 @@ def name_run() -> str:
     if given.get("night"):
         return f"{prefix}-{given['night']}"
     if given.get("is_nightly"):
-        return (
-            f"{prefix}-{start:%Y-%m-%d}" if "auto-scheduled" in flow_run.tags else f"{prefix}-{start:%Y-%m-%d-%H%M%S}"
-        )
+        night = f"{prefix}-{start:%Y-%m-%d}"
+        is_first = "auto-scheduled" in flow_run.tags and not _has_begun(night)
+        return night if is_first else f"{night}-{start:%H%M%S}"
     return f"{prefix}-{start:%Y%m%d-%H%M%S}"
 
 
@@ -152,7 +155,7 @@ async def benchmark(
         run_name: names the results and the report; a run of that name and configuration is continued.
     """
     given = {**locals(), "dataset": locations.dataset(dataset)}  # the signature is Sweep's, and Prefect's form
-    logger = get_run_logger()
+    logger, has_begun = get_run_logger(), False
     try:
         name = run_name or str(flow_run.name)
         day = _checked(night or _date_of(name)) if is_nightly or night else None
@@ -177,20 +180,31 @@ async def benchmark(
                 may_continue=True,
                 night=day,
             ) as opened:
-                await cancel_waiting(name, logger)
-                prepared = prepare_dataset(sweep.dataset, str(locations.data_cache()))
-                if not (root := open_storage(locations.results())).is_local:
-                    await asyncio.to_thread(publish, prepared, root)
-                report = locations.reports() / name
-                end = await measure(opened, crews, report)
+                has_begun, report = True, locations.reports() / name
+                try:
+                    await cancel_waiting(name, logger)
+                    prepared = prepare_dataset(sweep.dataset, str(locations.data_cache()))
+                    if not (root := open_storage(locations.results())).is_local:
+                        await asyncio.to_thread(publish, prepared, root)
+                    end = await measure(opened, crews, report)
+                except Exception:
+                    await end_as(name, str(flow_run.id), "crashed")
+                    raise
                 if day is not None:
                     tonight = await end_night(end.analysis.run, end.tables, report, str(flow_run.id), logger)
                     return final_state(tonight, report / NIGHT)
                 history = History(locations.results())
                 await asyncio.to_thread(history.append, end.analysis.run, checked(end.tables, asked))
     except Refusal as refusal:
-        return Failed(name="Refused", message=str(refusal))
+        return Failed(name="Failed" if has_begun else "Refused", message=str(refusal))
     return _final_state(end.analysis, report / REPORT)
+
+
+def _has_begun(name: str) -> bool:
+    """Whether there is a run of that name at the results root."""
+    with suppress(ResultsError):  # which the run itself then says
+        return RunFolder(locations.run(name)).exists()
+    return False
 
 
 def _final_state(analysis: Analysis, report: Path) -> State:

@@ -28,15 +28,19 @@ async def cancel_children(flow: Flow[..., object], flow_run: FlowRun, state: Sta
 
 
 async def report_what_is_there(flow: Flow[..., object], flow_run: FlowRun, state: State) -> None:
-    """Write the report of the trials that are recorded; it says that it is partial. A night is judged by them.
-
-    In a process of its own: after a crash, the one at hand is the worker, which would keep what a report imports.
-    """
+    """Write the report of the trials that are recorded; it says that it is partial. A night is judged by them."""
     del flow
     async with get_client() as client:
         name = (await client.read_flow_run(flow_run.id)).name  # the one at hand was read before it had its name
-    how = "crashed" if state.type is StateType.CRASHED else "stopped"
-    for command in (("flows", "report", str(locations.run(name))), ("flows.judging", name, str(flow_run.id), how)):
+    await end_as(name, str(flow_run.id), "crashed" if state.type is StateType.CRASHED else "stopped")
+
+
+async def end_as(name: str, flow_run_id: str, how: str) -> None:
+    """The same for the run of that name, which was `stopped` or has `crashed`.
+
+    In a process of its own: after a crash, the one at hand is the worker, which would keep what a report imports.
+    """
+    for command in (("flows", "report", str(locations.run(name))), ("flows.judging", name, flow_run_id, how)):
         await (await asyncio.create_subprocess_exec(sys.executable, "-m", *command, cwd=locations.root())).wait()
 
 

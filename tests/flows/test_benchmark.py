@@ -3,7 +3,7 @@ import dataclasses
 import inspect
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +19,9 @@ from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Trial
-from tests.analysis.example_runs import Outcome, analyze_example, make_failure, realistic
+from tasks.results.error import ResultsError
+from tasks.results.store import RunFolder
+from tests.analysis.example_runs import Outcome, analyze_example, make_failure, make_run, realistic
 from tests.reporting.reports import pair
 
 
@@ -102,6 +104,60 @@ def test_night_is_named_by_its_date_and_one_beside_the_schedule_by_its_time(
     assert name_run() == expected
     day = {"nightly-2026-11-20": 20, "nightly-2026-11-22": 22, "nightly-2026-11-22-235959": 22}.get(expected, 23)
     assert _date_of(expected) == date(2026, 11, day)
+
+
+def test_second_night_that_a_schedule_starts_on_a_day_measures_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRATBENCH_ROOT", str(tmp_path))
+    start = datetime(2026, 11, 23, 14, tzinfo=UTC)
+    run = SimpleNamespace(
+        parameters={"is_nightly": True}, tags=["auto-scheduled"], name="wise-owl", scheduled_start_time=start
+    )
+    monkeypatch.setattr("flows.benchmark.flow_run", run)
+    monkeypatch.setattr("flows.benchmark.deployment", SimpleNamespace(name="nightly"))
+    assert name_run() == "nightly-2026-11-23"
+    begun = make_run(pair(2), run_name="nightly-2026-11-23", night=start.date())
+    RunFolder(tmp_path / "runs" / begun.run_name).create(begun)
+    assert name_run() == "nightly-2026-11-23-140000"
+    run.name = "nightly-2026-11-23"
+    assert name_run() == "nightly-2026-11-23", "a retry goes on with what it began"
+
+
+@pytest.mark.parametrize("error", [ResultsError("the disk is full"), RuntimeError("a fault of ours")])
+def test_run_that_ends_by_an_error_is_reported_and_judged_as_crashed(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STRATBENCH_ROOT", str(tmp_path))
+    ended: list[tuple[str, str]] = []
+
+    async def nothing(*_: object) -> list[Any]:
+        return [SimpleNamespace(devices=None)]
+
+    async def fail(*_: object) -> None:
+        raise error
+
+    async def end_as(name: str, flow_run_id: str, how: str) -> None:
+        ended.append((name, how))
+
+    run = SimpleNamespace(
+        id="1", name="nightly-2026-01-01", scheduled_start_time=datetime.now(UTC), tags=(), run_count=1
+    )
+    changes: dict[str, object] = {
+        **{"flow_run": run, "get_run_logger": lambda: logging.getLogger("test"), "plan_night": lambda sweep, *_: sweep},
+        **{"say_who_is_running": nothing, "cancel_waiting": nothing, "muster": nothing, "measure": fail},
+        **{"concurrency": lambda *_, **__: nullcontext(), "open_run": lambda *_, **__: nullcontext()},
+        **{"examine": lambda *_: None, "prepare_dataset": lambda *_: None, "end_as": end_as},
+    }
+    for what, change in changes.items():
+        monkeypatch.setattr(f"flows.benchmark.{what}", change)
+    if isinstance(error, ResultsError):
+        state = asyncio.run(benchmark.fn(is_nightly=True))
+        assert (state.name, state.message) == ("Failed", "the disk is full"), "Refused means that nothing was started"
+    else:
+        with pytest.raises(RuntimeError):
+            asyncio.run(benchmark.fn(is_nightly=True))
+    assert ended == [(run.name, "crashed")]
 
 
 @pytest.fixture
