@@ -37,6 +37,7 @@ lint: environment
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python -m pymarkdown --strict-config scan README.md CHANGELOG.md docs
 
 up status down: environment
 	@$(BIN)/stratbench $@
