@@ -138,11 +138,12 @@ def _answer(evidence: Evidence) -> Iterator[str]:
 def _said(evidence: Evidence, verdict: Verdict) -> str:
     """What a sentence says of it after `is`, with MEASURED in place of the numbers."""
     state, ending, day, n = verdict.state, evidence.tonight.ending, evidence.tonight.day, f"n = {_blocks(verdict)}"
+    stands = f"; {MEANING[verdict.standing]} since {verdict.since} still stands" if verdict.standing else ""
     if state in MEANING:
         return f"{MEANING[state]} since {_night(verdict.since, day)}: {MEASURED}{_step(verdict, day)}"
     if state is NightState.SUSPECT:
         looks = "far out in both looks of the night; the next night decides"
-        return f"SUSPECT: {MEASURED}, {looks}{_step(verdict, day)}"
+        return f"SUSPECT: {MEASURED}, {looks}{_step(verdict, day)}{stands}"
     if state is NightState.OK:
         return state
     if state is NightState.NO_BASELINE:
@@ -158,7 +159,6 @@ def _said(evidence: Evidence, verdict: Verdict) -> str:
     elif ending is Ending.STOPPED:
         why = f"the night was stopped ({n})"
     lasting = f" since {verdict.since}" if verdict.standing is None and verdict.since < day else ""
-    stands = f"; {MEANING[verdict.standing]} since {verdict.since} still stands" if verdict.standing else ""
     return f"{state}{lasting}: {why}{stands}"
 
 

@@ -129,6 +129,17 @@ def test_suspect_waits_for_the_next_night() -> None:
     assert sentence.endswith("first seen tonight, when nothing else that is recorded changed.")
 
 
+def test_suspicion_of_the_opposite_hides_nothing_that_stands() -> None:
+    def turned(night: int, row: Row) -> Row | None:
+        return slower(LAST)(night, row) if night < LAST + 3 else slower(LAST + 3, -0.15)(night, row)
+
+    text = text_of(make_nights(turned, LAST + 4, again=[LAST, LAST + 3]))
+    assert paragraphs(text)[0].endswith(": REGRESSED, 1 of 2 cells")
+    sentence = answer_of(text)[0]
+    assert sentence.startswith("mirrored, batch 128 is SUSPECT: 0.8")
+    assert sentence.endswith("; REGRESSED (slower) since 2026-01-21 still stands.")
+
+
 def test_nights_without_a_verdict_say_why() -> None:
     assert answer_of(text_of(make_nights(num_nights=1))) == [
         "All 2 cells and the control on machine node are NO BASELINE: 0 of 10 comparable nights before."
