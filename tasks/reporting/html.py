@@ -83,7 +83,8 @@ def _dress(tokens: Sequence[Token], names: Iterator[str], images: Callable[[str]
                 token.attrs["id"] = next(names)
             case "th_open" | "td_open":
                 is_number = token.attrs.pop("style", "") == "text-align:right"
-                token.attrs["class"] = "number" if is_number else "prose" if len(following.content) > PROSE else "text"
+                is_prose = len(following.content) > PROSE
+                token.attrs["class"] = " ".join(["number"] * is_number + ["prose"] * is_prose) or "text"
             case "html_block" if not FOLD.fullmatch(token.content):
                 token.type = "text"
             case "table_open":

@@ -149,8 +149,9 @@ def test_raw_html_other_than_a_fold_is_shown(raw: str) -> None:
 
 
 def test_cells_are_dressed_by_kind() -> None:
-    page = show(f"| name | s | why |\n| :--- | ---: | :--- |\n| a | 1.5 | {'word ' * 20}|")
-    assert [cell["class"] for cell in page.all("td")] == ["text", "number", "prose"]
+    words = "word " * 20
+    page = show(f"| name | s | why | verdict |\n| :--- | ---: | :--- | ---: |\n| a | 1.5 | {words} | {words} |")
+    assert [cell["class"] for cell in page.all("td")] == ["text", "number", "prose", "number prose"]
 
 
 def test_number_stays_with_its_unit_and_its_name() -> None:
