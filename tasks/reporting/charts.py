@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
+from statistics import geometric_mean
 from typing import Any, Literal
 
 import numpy as np
@@ -136,7 +137,7 @@ def _phases(analysis: Analysis) -> Figure:
     keys = [Patch(fc=g.fill or "#7FB2D5", ec=GREY, hatch=g.hatch, lw=0.5, label=g.name) for g in PHASE_GROUPS]
     label = "seconds from launch to exit, medians by phase; the value is the whole wall time"
     points = [p for p in (*analysis.points, *analysis.references) if p.n == 0 or p.median("wall_seconds")]
-    return _rows(analysis, points, "Where the wall time goes", label, keys, draw)
+    return _rows(analysis, points, "Where the wall time goes", label, keys, draw, is_whole=True)
 
 
 def _scaling(analysis: Analysis) -> Figure:
@@ -173,15 +174,19 @@ def _scaling(analysis: Analysis) -> Figure:
 
 
 def _by_batch(axes: Axes, analysis: Analysis, points: Sequence[Point], column: str) -> None:
-    """Every trial a small dot, medians joined; the marker's filling tells reductions apart."""
+    """Every trial a small dot, medians joined, of ratios geometric means; the filling tells reductions apart."""
     look, fill = LOOKS[points[0].strategy], _fill(analysis, points[0].cell)
     summaries = [point.summary(column) for point in points]
     for x, summary in enumerate(summaries):
         if summary and summary.n > 1:
             axes.plot([x] * summary.n, summary.values, look.marker, color=look.colour, markersize=3, alpha=0.6)
-    medians = [np.nan if summary is None else summary.median for summary in summaries]
+    is_ratio = column == "efficiency"
+    centers = [
+        np.nan if s is None else geometric_mean(s.values) if is_ratio else s.median  # as in the tables
+        for s in summaries
+    ]
     settings: dict[str, Any] = {"color": look.colour, "markeredgecolor": INK, "fillstyle": fill}
-    axes.plot(medians, look.line, marker=look.marker, markersize=6, **settings)
+    axes.plot(centers, look.line, marker=look.marker, markersize=6, **settings)
 
 
 def _fill(analysis: Analysis, cell: Cell) -> Fill:
@@ -196,7 +201,7 @@ def _convergence(analysis: Analysis) -> Figure:
     sweep = analysis.run.sweep
     keys = _strategy_keys(analysis, analysis.first_points, f"target {level(sweep.target_accuracy)}")
     title = f"Test accuracy {setting_name(sweep, analysis.setting) or 'by epoch and by training second'}"
-    figure = _frame(analysis, title, 4.6, keys, heading=0.2)
+    figure = _frame(analysis, title, 4.6, keys, heading=0.2, is_whole=True)
     panels = _panels(figure, len(sweep.global_batch_sizes), 2, gap=0.12)
     seen = [
         sweep.target_accuracy,
@@ -248,6 +253,7 @@ def _rows(
     xlabel: str,
     keys: Sequence[Any],
     draw: Callable[[Axes, Point, float], float],
+    is_whole: bool = False,
 ) -> Figure:
     """One row a point, grouped by batch size and setting; `draw` fills a row and returns how far it reaches."""
     sweep = analysis.run.sweep
@@ -260,7 +266,7 @@ def _rows(
         rows += [(top + number, point) for number, point in enumerate(group)]
     bottom, names = rows[-1][0] + 0.7, [point_name(analysis.run, point) for _, point in rows]
     left = max(LABELS, LETTER * min(36, max(map(len, [*names, *headings]))))
-    figure = _frame(analysis, title, ROW * (bottom + 1.5), keys)
+    figure = _frame(analysis, title, ROW * (bottom + 1.5), keys, is_whole=is_whole)
     axes = _panels(figure, 1, 1, left=left)[0][0]
     reach = max(draw(axes, point, y) for y, point in rows) or 1.0
     axes.set(xlim=(0, 1.13 * reach), ylim=(bottom, -1.5), xlabel=xlabel)
@@ -304,8 +310,10 @@ def _strategy_keys(analysis: Analysis, points: Sequence[Point], dotted: str) -> 
     return [*keys, Line2D([], [], color=GREY, linestyle=":", label=dotted)]
 
 
-def _frame(analysis: Analysis, title: str, height: float, keys: Sequence[Any], heading: float = 0.0) -> Figure:
-    return frame(title, subtitle(analysis), tag_lines(analysis), height, keys, heading)
+def _frame(
+    analysis: Analysis, title: str, height: float, keys: Sequence[Any], heading: float = 0.0, is_whole: bool = False
+) -> Figure:
+    return frame(title, subtitle(analysis, is_whole), tag_lines(analysis), height, keys, heading)
 
 
 def _panels(figure: Figure, columns: int, rows: int, left: float = 0.7, gap: float = 0.0) -> list[list[Axes]]:

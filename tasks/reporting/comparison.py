@@ -20,6 +20,7 @@ FORMS: dict[Measure, Form] = {
     Measure.EPOCH_DIFFERENCE: signed_points,
     Measure.UTILISATION: ratio,
 }
+RATIOS = (Measure.SPEEDUP, Measure.EFFICIENCY, Measure.UTILISATION)
 
 
 def describe_original(analysis: Analysis) -> tuple[str, ...]:
@@ -84,6 +85,6 @@ def _say(claim: Claim) -> str:
 def _seen(evidence: Evidence) -> str:
     """The geometric mean of ratios, as beside the pairs; the median of everything else; and what a test says."""
     values, form = evidence.value, FORMS[evidence.measure]
-    text = form(geometric_mean(values.values) if form is ratio else values.median)
+    text = form(geometric_mean(values.values) if evidence.measure in RATIOS else values.median)
     is_judged = evidence.verdict and not (evidence.verdict == Verdict.INCONCLUSIVE and values.n < MIN_VERDICT_BLOCKS)
     return f"{text}, {evidence.verdict}" if is_judged else text

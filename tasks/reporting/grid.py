@@ -150,6 +150,8 @@ def to_target(point: Point) -> str:
 
 N = Column[Point]("n", RIGHT, lambda point: whole(point.n), "n")
 """Valid trials."""
+N_WHOLE = Column[Point]("n whole", RIGHT, lambda point: whole(point.num_whole), "n")
+"""Valid trials that trained every epoch."""
 N_OF_PLANNED = N._replace(cell=_of_planned)
 """Valid trials, of the planned ones where some are not."""
 

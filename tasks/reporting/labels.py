@@ -163,13 +163,14 @@ def shortfall_name(point: Point) -> str:
     return ", ".join(name if count == 1 else f"{name} ({count} blocks)" for name, count in counted.items())
 
 
-def subtitle(analysis: Analysis) -> str:
-    """What a chart must say of itself: workload, devices, n and date."""
+def subtitle(analysis: Analysis, is_whole: bool = False) -> str:
+    """What a chart must say of itself: workload, devices, n and date; of whole trainings alone where it `is_whole`."""
     run = analysis.run
     what = plural(max_replicas(run), run.device.label)
     if run.device is DeviceType.CPU_SLICE:
         what += f", {plural(run.sweep.cores_per_replica, 'core')} each: not a GPU"
-    n = span((point.n for point in analysis.points), whole)
+    n = span((point.num_whole if is_whole else point.n for point in analysis.points), whole)
+    n += " whole trials" if is_whole else ""
     return f"{workload(run, 24)}  ·  {what}  ·  n = {n} a point  ·  {run.created_at:%Y-%m-%d}"
 
 

@@ -14,7 +14,7 @@ from tasks.analysis.statistics import Estimate, estimate
 from tasks.domain.outcome import Phase
 from tasks.domain.strategy import Strategy
 from tasks.domain.trial import Role
-from tasks.reporting.grid import N, PointColumn, against_one_device, median, names, tabulate, to_target
+from tasks.reporting.grid import N_WHOLE, N, PointColumn, against_one_device, median, names, tabulate, to_target
 from tasks.reporting.labels import (
     basis,
     cell_name,
@@ -83,6 +83,8 @@ class Measurement(NamedTuple):
     """The rows of the table."""
     explain: Callable[[Analysis], Iterable[str]] = lambda analysis: ()
     """Sentences between the chart and the table."""
+    trials: PointColumn = N
+    """How many trials a row of the table is of."""
 
 
 def describe(measurement: Measurement, analysis: Analysis, edition: Edition) -> Iterator[str]:
@@ -101,7 +103,8 @@ def describe(measurement: Measurement, analysis: Analysis, edition: Edition) -> 
     columns, points = measurement.columns(analysis), measurement.points_of(analysis)
     if said := tuple(measurement.explain(analysis)):
         yield bullets(said)
-    yield folded(measurement.summary, tabulate(run, columns, points, N) if columns else _trials(analysis))
+    count = measurement.trials
+    yield folded(measurement.summary, tabulate(run, columns, points, count) if columns else _trials(analysis))
     if measurement.chart is Chart.SCALING and analysis.baselines:
         yield folded("Baseline points: denominators only", tabulate(run, columns, analysis.baselines, N))
     if measurement.note:
@@ -118,7 +121,8 @@ def _find_training_time(analysis: Analysis) -> str:
     own = span((p.median("seconds_per_epoch") or 0.0 for p in points), seconds)
     if len(analysis.run.sweep.strategies) == 1:
         return f"{name} trained an epoch in {own} {basis(analysis)}."
-    text = f"{name} has the smallest median time at {len(points)} of {plural(len(best), 'batch size')}: {own} an epoch"
+    where = f"{len(points)} of {plural(len(best), 'batch size')}"
+    text = f"{name} has the smallest median time of an epoch, over all trials, at {where}: {own}"
     batches = {point.global_batch_size for point in points}
     at = [point for point in analysis.points_of(Strategy.ONE_DEVICE) if point.global_batch_size in batches]
     singles = [value for point in at if (value := point.median("seconds_per_epoch"))]
@@ -156,9 +160,16 @@ def _find_convergence(analysis: Analysis) -> str:
     text += f" within {plural(sweep.num_epochs, 'epoch')}"
     if reached.empty:
         return f"{text}."
-    first = reached.sort_values("seconds_to_target", kind="stable").iloc[0]
-    text += f", after epoch {span(reached['epochs_to_target'], whole)}; the smallest training time to it was "
-    return f"{text}{seconds(first['seconds_to_target'])} ({first['point']})."
+    medians = {
+        cell_name(sweep, point.cell): point.median("seconds_to_target") or 0.0
+        for point in analysis.first_points
+        if point.num_whole and point.trials["seconds_to_target"].count() == point.num_whole
+    }
+    text += f", after epoch {span(reached['epochs_to_target'], whole)}"
+    if not medians:
+        return f"{text}, at no point all of them."
+    first = min(medians, key=lambda name: medians[name])
+    return f"{text}; the smallest median of training time to it was {seconds(medians[first])} ({first})."
 
 
 def _find_phases(analysis: Analysis) -> str:
@@ -231,13 +242,14 @@ def _phases(_: Analysis) -> tuple[PointColumn, ...]:
 
 
 def _trials(analysis: Analysis) -> str:
-    """One row a trial, planned ones without a number among them."""
+    """One row a trial, planned ones without a number among them, in blocks that have begun."""
     run, rows = analysis.run, list[dict[Any, Any]]()
     named = (*names(run), Column[Any]("devices", RIGHT, lambda point: width(run, point)))
     for point in (*analysis.points, *analysis.references):
         told = {column.header: column.cell(point) for column in named}
         trials = point.trials.to_dict("records")
-        trials += [{"block": p.block, "num_epochs": escape(problem_name(p))} for p in point.problems]
+        begun = (p for p in point.problems if p.block <= analysis.coverage.num_begun)
+        trials += [{"block": p.block, "num_epochs": escape(problem_name(p))} for p in begun]
         rows += [trial | told for trial in sorted(trials, key=itemgetter("block"))]
 
     def column(header: str, name: str, form: Callable[[Any], str] = str) -> Column[Any]:
@@ -263,7 +275,14 @@ TRAINING_TIME = Measurement(
 """On the first screen."""
 MEASUREMENTS = (
     Measurement("Scaling", Chart.SCALING, _find_scaling, "Throughput and efficiency by point", _scaling),
-    Measurement("Convergence", Chart.CONVERGENCE, _find_convergence, "Test accuracy by epoch, medians", _convergence),
+    Measurement(
+        "Convergence",
+        Chart.CONVERGENCE,
+        _find_convergence,
+        "Test accuracy by epoch, medians",
+        _convergence,
+        trials=N_WHOLE,
+    ),
     Measurement(
         "Where a step goes",
         Chart.STEP_SPLIT,
@@ -281,6 +300,7 @@ MEASUREMENTS = (
         "Seconds by phase, medians",
         _phases,
         points_of=lambda analysis: analysis.points,
+        trials=N_WHOLE,
     ),
     Measurement(
         "Step times", Chart.STEP_TIMES, find_step_times, "Step time by point", lambda analysis: STEP_TIMES, STEP_NOTE

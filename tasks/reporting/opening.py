@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from math import prod, sqrt
 
 from tasks.analysis.analysis import Analysis
@@ -22,6 +23,7 @@ from tasks.domain.sweep import Sweep
 from tasks.reporting.grid import N_OF_PLANNED, caption, names, overview, tabulate
 from tasks.reporting.labels import (
     cell_name,
+    counts,
     devices_in_full,
     one_device,
     said,
@@ -38,6 +40,7 @@ from tasks.reporting.markdown import Edition, bullets, escape, folded, table
 from tasks.reporting.numerals import (
     accuracy,
     digits,
+    level,
     percentage_points,
     plural,
     ratio,
@@ -261,6 +264,7 @@ def _take_notes(analysis: Analysis) -> Iterator[str]:
     if (best := _best(analysis)) and not analysis.run.sweep.versus:
         if len(analysis.run.sweep.strategies) > 1:
             yield _every_batch(analysis)
+        yield from _batch_sizes(analysis, best)
         yield _cost(analysis, best)
         yield _accuracies(analysis)
     if analysis.is_smoke:
@@ -283,6 +287,27 @@ def _every_batch(analysis: Analysis) -> str:
     if not parts:
         return f"No strategy has a valid trial beside {one_device(run)} in the same block."
     return f"Adding hardware, times as fast as {one_device(run)}: {'; '.join(parts)}."
+
+
+def _batch_sizes(analysis: Analysis, best: Point) -> Iterator[str]:
+    """What the best strategy did at each batch size, for no test says which of them to take; nothing of one alone."""
+    sweep = analysis.run.sweep
+    size = best.global_batch_size
+    own = [p for p in analysis.first_points if p.n and replace(p.cell, global_batch_size=size) == best.cell]
+    if len(own) < 2:
+        return
+    parts = []
+    for point in own:
+        text = f"{shown(point.median('seconds_per_epoch'))} s an epoch at batch {point.global_batch_size}"
+        if point.num_whole:
+            target, has_all = level(sweep.target_accuracy), point.trials["seconds_to_target"].count() == point.num_whole
+            after = f"after {shown(point.median('seconds_to_target'))} s" if has_all else "not always reached"
+            text += f" ({target} {after})"
+        parts.append(text)
+    yield (
+        "Batch sizes are described, no test compares them: "
+        f"{strategy_name(sweep, best.cell)} {', '.join(parts)}; medians, {counts(own)}."
+    )
 
 
 def _cost(analysis: Analysis, best: Point) -> str:

@@ -74,11 +74,14 @@ def describe_validity(analysis: Analysis) -> Iterator[str]:
 
 
 def describe_failures(analysis: Analysis, edition: Edition) -> Iterator[str]:
-    """Every planned trial without a number, with its reason; nothing where there is none."""
+    """Every trial without a number of the blocks that have begun, with its reason; nothing where there is none."""
     run, coverage = analysis.run, analysis.coverage
-    if not coverage.problems:
+    problems = [problem for problem in coverage.problems if coverage.has_ended or problem.block <= coverage.num_begun]
+    if not problems:
         return
-    text = f"{plural(coverage.planned - coverage.valid, 'planned trial')} of {coverage.planned} gave no number"
+    text = f"{plural(len(problems), 'planned trial')} of {coverage.planned} gave no number"
+    to_come = len(coverage.problems) - len(problems)
+    text += f", {to_come} more are of blocks that have not begun" if to_come else ""
     yield f"{text}; none of them enters an average."
     columns = (
         *names(run),
@@ -89,8 +92,8 @@ def describe_failures(analysis: Analysis, edition: Edition) -> Iterator[str]:
         field("phase", LEFT, "phase", escape),
         field("message", LEFT, "message", escape),
     )
-    listed = table(columns, coverage.problems, edition.is_brief)
-    yield listed if len(coverage.problems) <= MOST_LISTED else folded("All of them", listed)
+    listed = table(columns, problems, edition.is_brief)
+    yield listed if len(problems) <= MOST_LISTED else folded("All of them", listed)
 
 
 def describe_repetition(analysis: Analysis) -> tuple[str, ...]:

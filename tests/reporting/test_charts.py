@@ -59,7 +59,8 @@ def test_every_chart_says_what_it_is_of(tmp_path: Path) -> None:
         assert "SMOKE: first 2,048 training examples only" in text
         assert "FAILED: 50 of 65 trials valid" in text
         assert "2 CPU slices, 1 core each: not a GPU" in text
-        assert "n = 0 to 5 a point" in text
+        whole = " whole trials" if name in ("03-convergence", "05-phases") else ""
+        assert f"n = 0 to 5{whole} a point" in text
         assert "failed: worker_killed (5 blocks)" in text
         assert "lost (5 blocks)" in text
         assert files[f"{name}.png"].startswith(b"\x89PNG")
