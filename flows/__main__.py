@@ -22,7 +22,11 @@ def main(argv: list[str] | None = None) -> int:
         print("stratbench does not run on native Windows; use WSL2, where it is a Linux program", file=sys.stderr)
         return ExitCode.REFUSED
     words = sys.argv[1:] if argv is None else argv
-    arguments = _parser().parse_args(words)
+    parser = _parser()
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        parser.prog += f" {arguments.command}"
+        parser.error(f"unrecognized arguments: {shlex.join(unknown)}")
     arguments.line = shlex.join(["stratbench", *words])
     try:
         return int(arguments.handler(arguments))

@@ -59,11 +59,13 @@ def _changes(verdict: Verdict) -> list[NightState]:
     return [state for state in CHANGES if state in (verdict.state, verdict.standing)]
 
 
-def undo(location: Path | str, identifier: str, why: str, by: str) -> str:
-    """Record that an event counts no longer; raises ResultsError for one that does not."""
-    event = Event(kind=Kind.UNDO, at=datetime.now(UTC), by=by, why=why, undoes=identifier)
-    Events(location).append(event)
-    return f"{event.id}: {identifier} counts no longer"
+def undo(location: Path | str, identifiers: Sequence[str], why: str, by: str) -> Iterator[str]:
+    """Record that events count no longer; raises ResultsError, and records nothing, where one of them does not."""
+    now = datetime.now(UTC)
+    events = [Event(kind=Kind.UNDO, at=now, by=by, why=why, undoes=each) for each in dict.fromkeys(identifiers)]
+    Events(location).append(*events)
+    for event in events:
+        yield f"{event.id}: {event.undoes} counts no longer"
 
 
 def list_events(location: Path | str) -> Iterator[str]:

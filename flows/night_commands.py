@@ -90,8 +90,8 @@ def _add_history(history: argparse.ArgumentParser) -> None:
     )
     accept.add_argument("--night", metavar="DAY", help="first of the new baseline (default: of the change)")
     accept.set_defaults(handler=_history_accept)
-    undo = actions.add_parser("undo", help="an event counts no longer")
-    undo.add_argument("event", help="as `history events` lists it")
+    undo = actions.add_parser("undo", help="events count no longer")
+    undo.add_argument("event", nargs="+", help="as `history events` lists it")
     undo.set_defaults(handler=_history_undo)
     for action in (accept, undo):
         _add_decision(action)
@@ -160,7 +160,7 @@ def _history_accept(arguments: argparse.Namespace) -> int:
 def _history_undo(arguments: argparse.Namespace) -> int:
     from flows.decisions import undo
 
-    print(undo(locations.results(), arguments.event, arguments.why, arguments.by))
+    print("\n".join(undo(locations.results(), arguments.event, arguments.why, arguments.by)))
     return ExitCode.OK
 
 
@@ -181,7 +181,9 @@ def _verdict(arguments: argparse.Namespace) -> int:
     evidence = read_evidence(locations.results(), day, arguments.run)
     if evidence is None:
         wanted = " of ".join(["nightly run", *(str(each) for each in (arguments.run, day) if each)])
-        print(f"NOT MEASURED: the history holds no {wanted}; `prefect deployment run benchmark/nightly` measures one")
+        is_to_come = day is not None and day > datetime.now(UTC).date()
+        way_out = "it is yet to come" if is_to_come else "`prefect deployment run benchmark/nightly` measures one"
+        print(f"NOT MEASURED: the history holds no {wanted}; {way_out}")
         return ExitCode.NOT_MEASURED
     if arguments.json:
         print(encode_tonight(evidence.tonight))

@@ -18,6 +18,7 @@ from flows.stack import deployments, runs, signals
 from flows.stack.local import DEFAULT_POOLS, down, up
 from flows.stack.server import Server
 from flows.stack.terminal import say
+from tasks.domain.exit_code import ExitCode
 from tasks.domain.refusal import Refusal
 
 POLL_SECONDS = 2.0
@@ -59,8 +60,10 @@ def run_benchmark(deployment: str = "full", parameters: Iterable[str] = ()) -> i
                 watch.cancel()
                 if not stack.was_running:
                     down()
-    if run is None or not is_good:
-        return 1
+    if run is None:
+        return ExitCode.REFUSED
+    if not is_good:
+        return ExitCode.INTERNAL_ERROR
     say("The stack stays up, so that the page below works; stop it with `stratbench down` (`make down`)")
     say(f"{stack.ui_url}/runs/flow-run/{run.id}")
     say(str(report))

@@ -81,6 +81,8 @@ def read_report(folder: Path) -> tuple[Run, Tables]:
     Raises ResultsError, too, where its tables are of another schema version.
     """
     path = folder / ENVIRONMENT
+    if not folder.is_dir():
+        raise ResultsError(f"folder={folder} is none; name a run's folder or a report's, for example under reports/")
     try:
         run = decode_run(json.dumps(json.loads(path.read_bytes())["run"]).encode(), folder)
     except ResultsError:

@@ -70,12 +70,15 @@ class Events:
         """Raise ResultsError where `location` is a URL that cannot serve; nothing is reached yet."""
         self._storage = open_storage(location)
 
-    def append(self, event: Event) -> None:
-        """Take the event in; raises ResultsError where nothing can be written, or where there is nothing to undo."""
-        if event.undoes is not None and event.undoes not in {each.id for each in _kept(self.read())}:
-            raise ResultsError(f"undo={event.undoes} is no event that counts; `stratbench history events` lists them")
+    def append(self, *events: Event) -> None:
+        """Take events in; raises ResultsError where nothing can be written, or one undoes nothing: then none is."""
+        undoes = [event.undoes for event in events if event.undoes is not None]
+        kept = {each.id for each in _kept(self.read())} if undoes else set()
+        if unknown := [identifier for identifier in undoes if identifier not in kept]:
+            raise ResultsError(f"undo={unknown[0]} is no event that counts; `stratbench history events` lists them")
         self._storage.prepare()
-        self._storage.put_if_absent(event.name, _EVENT.dump_json(event, indent=2) + b"\n")
+        for event in events:
+            self._storage.put_if_absent(event.name, _EVENT.dump_json(event, indent=2) + b"\n")
 
     def read(self) -> tuple[Event, ...]:
         """Every event, the earliest first; raises ResultsError for one that cannot be read: a verdict would change."""

@@ -92,7 +92,13 @@ TRIALS = (
     Column("queue_seconds", FLOAT, "From submission to launch; null without a queue", "s", True),
     Column("wall_seconds", FLOAT, "Launch to exit of the last process", "s"),
     Column("process_start_seconds", FLOAT, "Phase: launch to our first line", "s", True),
-    Column("import_seconds", FLOAT, "Phase: importing TensorFlow and Keras", "s", True),
+    Column(
+        "import_seconds",
+        FLOAT,
+        "Phase: what is left of importing TensorFlow and Keras, done while the trial waits",
+        "s",
+        True,
+    ),
     Column("runtime_seconds", FLOAT, "Phase: threads, devices, strategy, meeting of workers", "s", True),
     Column("data_seconds", FLOAT, "Phase: reading examples onto the device", "s", True),
     Column("model_seconds", FLOAT, "Phase: model and initial weights", "s", True),
@@ -117,7 +123,9 @@ TRIALS = (
     Column("numpy_version", STRING, "NumPy that trained; null if it never imported", None, True),
     Column("stratbench_version", STRING, "Version of this product"),
     Column("commit", STRING, "Commit of the code that trained; null if not known", None, True),
-    Column("is_commit_clean", BOOLEAN, "No uncommitted change; null outside a checkout", None, True),
+    Column(
+        "is_commit_clean", BOOLEAN, "No uncommitted change of flows/ or tasks/; null outside a checkout", None, True
+    ),
 )
 
 EPOCHS = (

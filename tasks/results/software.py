@@ -58,13 +58,16 @@ def inherited(interpreter: str) -> dict[str, str]:
 
 
 def _commit() -> tuple[str | None, bool | None]:
-    """Commit of the checkout that holds this file, and whether nothing in it is uncommitted; None outside one."""
+    """Commit of the checkout that holds this file, and whether its code is as committed; None outside one.
+
+    A file beside the code, such as a report, changes nothing that trains.
+    """
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None if EXPORTED.startswith("$") else EXPORTED, None
     answers = [
         subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
-        for words in (("rev-parse", "HEAD"), ("status", "--porcelain"))
+        for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", "flows", "tasks"))
     ]
     if any(answer.returncode for answer in answers):
         return None, None

@@ -184,6 +184,14 @@ def test_report_of_nothing_is_refused(place: Path, capsys: pytest.CaptureFixture
     assert "nowhere" in capsys.readouterr().err
 
 
+def test_unknown_option_is_refused_by_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        main(["run", "--nosuch", "1"])
+    assert refused.value.code == ExitCode.REFUSED
+    said = "stratbench run: unrecognized arguments: --nosuch 1; `stratbench run --help` lists what is known\n"
+    assert capsys.readouterr().err == said
+
+
 def test_native_windows_is_refused_by_naming_wsl2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,6 +60,9 @@ def test_no_night_is_not_measured_and_says_what_measures_one(say: Say) -> None:
             "NOT MEASURED: the history holds no nightly run; `prefect deployment run benchmark/nightly` measures one",
         ],
     )
+    assert say("verdict", "2999-01-01")[1] == [
+        "NOT MEASURED: the history holds no nightly run of 2999-01-01; it is yet to come"
+    ]
     code, lines = say("history", "accept", "--why", "no reason")
     assert (code, lines) == (
         ExitCode.REFUSED,
@@ -154,6 +157,11 @@ def test_acceptance_and_its_undoing_are_events(say: Say) -> None:
     assert [line.split()[:5] for line in listed] == [
         [each.id, f"{each.at:%Y-%m-%d}", f"{each.at:%H:%M}", each.kind, counts]
         for each, counts in zip(Events(locations.results()).read(), ("no", "-"), strict=True)
+    ]
+    assert say("history", "accept", "--why", "both", "--cell", *(cell.label for cell in CELLS))[0] == ExitCode.OK
+    both = [each.id for each in Events(locations.results()).read()[2:]]
+    assert [line.split(": ")[1] for line in say("history", "undo", *both, "--why", "neither")[1]] == [
+        f"{each} counts no longer" for each in both
     ]
     code, lines = say("history", "undo", event.id, "--why", "again")
     assert code == ExitCode.REFUSED

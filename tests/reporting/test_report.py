@@ -126,6 +126,11 @@ def test_folder_that_is_no_report_is_refused_in_one_sentence(tmp_path: Path, con
     assert "\n" not in str(refused.value)
 
 
+def test_folder_that_is_not_there_is_refused_as_that(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match=r"folder=\S+/nothing is none; name a run's folder or a report's"):
+        read_report(tmp_path / "nothing")
+
+
 def test_report_of_another_schema_version_is_refused_by_naming_both(tmp_path: Path) -> None:
     (tmp_path / "environment.json").write_text('{"run": {"schema_version": 1, "sweep": {"loop": "fused"}}}')
     with pytest.raises(ResultsError) as refused:

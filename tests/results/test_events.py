@@ -39,6 +39,9 @@ def test_undoing_takes_an_event_back_and_can_be_undone_itself(tmp_path: Path) ->
     assert effective(events.read()) == ()
     with pytest.raises(ResultsError, match=f"undo={accepted.id} is no event that counts"):
         events.append(event(4, Kind.UNDO, accepted.id))
+    with pytest.raises(ResultsError, match="undo=00000000 is no event that counts"):
+        events.append(event(4, Kind.UNDO, undone.id), event(4, Kind.UNDO, "00000000"))
+    assert len(events.read()) == 2
     events.append(again)
     assert effective(events.read()) == (accepted,)
 

@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from pathlib import Path
 
@@ -31,6 +32,19 @@ def test_export_knows_its_commit_and_a_copy_none(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(software, "EXPORTED", "c" * 40)
     found = describe_software()
     assert (found.commit, found.is_commit_clean) == ("c" * 40, None)
+
+
+@pytest.mark.parametrize(("name", "is_clean"), [("one-point/report.md", True), ("tasks/more.py", False)])
+def test_commit_is_clean_where_its_code_is(
+    name: str, is_clean: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(software, "__file__", str(tmp_path / "tasks" / "results" / "software.py"))
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for words in (("init", "-q"), (*identity, "commit", "-q", "--allow-empty", "-m", "first")):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text("new")
+    assert describe_software().is_commit_clean is is_clean
 
 
 @pytest.mark.parametrize("name", ["PYTHONPATH", "PYTHONHOME", "STRATBENCH_SLOWDOWN"])
