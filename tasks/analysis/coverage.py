@@ -1,5 +1,7 @@
 """Coverage: the trials that were planned against the trials that may be used."""
 
+from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -13,6 +15,8 @@ from tasks.results.run import Run
 MISSING, LOST = "missing", "lost"
 """The shortfall of a planned trial without a record, in a run that goes on or was stopped, and in one that had ended;
 the others are the statuses `invalid` and `failed`."""
+TEXTS = {"reason": "reason", "message": "message", "phase": "failed_phase"}
+"""Columns of a problem's texts, where pandas holds a null of some kind if there is none."""
 
 
 class RunState(StrEnum):
@@ -86,41 +90,34 @@ def build_coverage(run: Run, frames: Frames) -> Coverage:
 
     Planned are the blocks of a run that has ended; otherwise those that it cannot do without, or has begun.
     """
-    counts = {str(status): int(number) for status, number in frames.trials["status"].value_counts().items()}
-    names = ["block", "cell", "role"]
-    trials = frames.trials[[*names, "status", *TEXTS.values()]]
-    records = {tuple(row[name] for name in names): row for row in trials.to_dict("records")}
-    begun = int(frames.trials["block"].max()) if len(frames.trials) else 0
+    trials = frames.trials.to_dict("records")
+    counts = Counter(row["status"] for row in trials)
+    records = {(row["block"], row["cell"], row["role"]): row for row in trials}
+    begun = max((row["block"] for row in trials), default=0)
     num_blocks = max(begun, run.end.num_blocks if run.end else run.sweep.min_blocks)
     members = run.sweep.members(run.device)
     planned = [(block, cell, role) for block in range(1, num_blocks + 1) for role, cell in members]
-    places = {place: number for number, place in enumerate(planned)}
-    nothing: dict[Any, Any] = {"status": LOST if run.end else MISSING}
-    problems = [
+    nothing: dict[Hashable, Any] = {"status": LOST if run.end else MISSING}
+    problems = tuple(
         Problem(
             cell=cell,
-            block=int(block),
+            block=block,
             role=Role(role),
             shortfall=row["status"],
             **{name: row[column] for name, column in TEXTS.items() if isinstance(row.get(column), str)},
         )
         for block, cell, role in dict.fromkeys([*planned, *records])
         if (row := records.get((block, cell, role), nothing))["status"] != Status.VALID
-    ]
-    last = len(places)
+    )
     return Coverage(
         planned=len(planned),
-        valid=counts.get(Status.VALID, 0),
-        invalid=counts.get(Status.INVALID, 0),
-        failed=counts.get(Status.FAILED, 0),
+        valid=counts[Status.VALID],
+        invalid=counts[Status.INVALID],
+        failed=counts[Status.FAILED],
         missing=sum(problem.shortfall in (MISSING, LOST) for problem in problems),
         num_blocks=num_blocks,
         num_begun=begun,
         has_ended=run.end is not None,
         num_recorded=len(records),
-        problems=tuple(sorted(problems, key=lambda p: places.get((p.block, p.cell, p.role), last))),
+        problems=problems,
     )
-
-
-TEXTS = {"reason": "reason", "message": "message", "phase": "failed_phase"}
-"""Columns of a problem's texts, where pandas holds a null of some kind if there is none."""
