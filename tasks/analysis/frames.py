@@ -18,10 +18,13 @@ from tasks.domain.trial import Role
 from tasks.results.record import PHASE_COLUMNS
 from tasks.results.store import Tables
 
+Elapsed = Mapping[str, NDArray[np.float64]]
 SETTING = [field.name for field in fields(Setting)]
 """The columns of a trial's setting."""
 PLACE = ["block", "machine_fingerprint", "arm", *SETTING]
 """What two trials must have in common, beside the batch size, to be compared."""
+BESIDE = ["block", "machine_fingerprint"]
+"""What the trials of two cells must have in common to stand beside each other."""
 OF_WHOLE = [
     *("training_seconds", "device_seconds", "test_accuracy", "test_loss"),
     *("wall_seconds", "unexplained_seconds"),
@@ -55,7 +58,7 @@ class Frames:
     `role`."""
     steps: pd.DataFrame
     """Windows of steps with `step_seconds`, their mean step."""
-    elapsed: Mapping[str, NDArray[np.float64]]
+    elapsed: Elapsed
     """Training seconds up to the end of each epoch, by key of a valid trial."""
     rates: Mapping[tuple[Role, Cell], float]
     """Median examples per second of the valid trials, the discarded ones among them."""
@@ -68,9 +71,8 @@ class Frames:
 def build_frames(tables: Tables, sweep: Sweep) -> Frames:
     """The tables as frames; epochs and steps of valid trials only."""
     trials = _trials(tables)
-    measured: Any = (
-        trials[trials["status"] == Status.VALID].groupby(["role", "cell"], sort=False)["examples_per_second"].median()
-    )
+    by_point = trials[trials["status"] == Status.VALID].groupby(["role", "cell"], sort=False)
+    rates: Any = by_point["examples_per_second"].median()
     trials = trials[~trials["role"].isin((Role.DISCARDED, Role.AGAIN))]
     trials = trials.sort_values(["block", "started_at", "trial_key"], kind="stable")
     equivalence = check_equivalence(trials, tables.gradients.to_pandas(), sweep)
@@ -90,7 +92,7 @@ def build_frames(tables: Tables, sweep: Sweep) -> Frames:
         epochs=epochs,
         steps=steps[steps["trial_key"].isin(valid["trial_key"])],
         elapsed=elapsed,
-        rates={(Role(role), cell): float(rate) for (role, cell), rate in measured.items()},
+        rates={(Role(role), cell): float(rate) for (role, cell), rate in rates.items()},
         overhead_seconds=_overhead_seconds(trials),
         equivalence=equivalence,
     )
@@ -119,34 +121,34 @@ def _overhead_seconds(trials: pd.DataFrame) -> float | None:
     return float(passed.median()) if passed.notna().any() else None
 
 
+def rows_of(rows: pd.DataFrame, cell: Cell, role: Role) -> pd.DataFrame:
+    """The rows of the cell's trials of that role."""
+    return rows[(rows["cell"] == cell) & (rows["role"] == role)]
+
+
 def values_at(rows: pd.DataFrame, cell: Cell, column: str, role: Role = Role.MEASURED) -> "pd.Series[float]":
     """`column` of the cell's trials of that role by block and machine: what aligns may be compared."""
-    found = rows[(rows["cell"] == cell) & (rows["role"] == role)]
-    values = found.set_index(["block", "machine_fingerprint"])[column]
-    return values if column == "trial_key" else values.astype(float)
+    return rows_of(rows, cell, role).set_index(BESIDE)[column].astype(float)
 
 
 def log_ratios(frames: Frames, cell: Cell, against: Cell, role: Role = Role.MEASURED) -> "pd.Series[float]":
     """ln of how many times as fast `cell` trained as `against` in that role, by block and machine."""
-    keys = values_at(frames.valid, cell, "trial_key").to_frame("own")
-    keys["other"] = values_at(frames.valid, against, "trial_key", role=role)
-    pairs = keys.dropna()
-    found = [
-        np.log(ratio_of(frames.elapsed, own, other)) for own, other in zip(pairs["own"], pairs["other"], strict=True)
-    ]
+    keys = rows_of(frames.valid, cell, Role.MEASURED).set_index(BESIDE)["trial_key"]
+    others = rows_of(frames.valid, against, role).set_index(BESIDE)["trial_key"]
+    ratios = _ratios(frames.elapsed, keys, others)
+    return ratios.map(np.log)
+
+
+def _ratios(elapsed: Elapsed, keys: "pd.Series[str]", others: "pd.Series[str]") -> "pd.Series[float]":
+    """How many times as fast each trial trained as the other one at its index, over the epochs that both trained."""
+    pairs, found = keys.to_frame("own").join(others.to_frame("other"), how="inner"), []
+    for own, other in zip(pairs["own"], pairs["other"], strict=True):
+        last = min(len(elapsed[own]), len(elapsed[other])) - 1
+        found.append(elapsed[other][last] / elapsed[own][last])
     return pd.Series(found, index=pairs.index, dtype=float)
 
 
-def ratio_of(elapsed: Mapping[str, NDArray[np.float64]], key: str, other: str) -> float:
-    """How many times as fast trial `key` trained as `other`, over the epochs that both trained."""
-    own, others = elapsed[key], elapsed[other]
-    last = min(len(own), len(others)) - 1
-    return float(others[last] / own[last])
-
-
-def _with_derived(
-    valid: pd.DataFrame, epochs: pd.DataFrame, elapsed: Mapping[str, NDArray[np.float64]], sweep: Sweep
-) -> pd.DataFrame:
+def _with_derived(valid: pd.DataFrame, epochs: pd.DataFrame, elapsed: Elapsed, sweep: Sweep) -> pd.DataFrame:
     valid["seconds_per_epoch"] = valid["training_seconds"] / valid["num_epochs"]
     num_steps = -(-valid["num_train_examples"] // valid["global_batch_size"])
     valid["step_seconds"] = valid["seconds_per_epoch"] / num_steps
@@ -163,16 +165,11 @@ def _with_derived(
     same_share = _partners(valid[split], single, "per_replica_batch_size")
     step_of = valid.set_index("trial_key")["step_seconds"]
 
-    def ratios(partners: "pd.Series[str]") -> "pd.Series[float]":
-        keys = valid["trial_key"].reindex(partners.index)
-        found = [ratio_of(elapsed, key, other) for key, other in zip(keys, partners, strict=True)]
-        return pd.Series(found, index=partners.index, dtype=float).reindex(valid.index)
-
-    valid["speedup"] = ratios(same_batch)
+    valid["speedup"] = _ratios(elapsed, valid["trial_key"], same_batch)
     valid["efficiency"] = valid["speedup"] / valid["num_replicas"]
     # The same examples in as many times the steps: speed-up over the same data is the weak one in throughput.
-    valid["weak_efficiency"] = ratios(same_share) / valid["num_replicas"]
-    valid["overhead_seconds"] = valid["step_seconds"] - same_share.map(step_of).reindex(valid.index)
+    valid["weak_efficiency"] = _ratios(elapsed, valid["trial_key"], same_share) / valid["num_replicas"]
+    valid["overhead_seconds"] = valid["step_seconds"] - same_share.map(step_of)
     return valid
 
 

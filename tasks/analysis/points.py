@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from tasks.analysis.coverage import Problem
-from tasks.analysis.frames import Frames
+from tasks.analysis.frames import Frames, rows_of
 from tasks.analysis.summary import Summary, summarize
 from tasks.domain.cell import Arm, Cell
 from tasks.domain.device import DeviceType
@@ -88,11 +88,9 @@ def build_points(sweep: Sweep, device: DeviceType, frames: Frames, problems: tup
 
 
 def _point(sweep: Sweep, frames: Frames, problems: tuple[Problem, ...], cell: Cell, role: Role) -> Point:
-    rows = frames.valid
-    is_at = (rows["cell"] == cell) & (rows["role"] == role)
-    keys = rows.loc[is_at, "trial_key"]
-    epochs = frames.epochs[frames.epochs["trial_key"].isin(keys)]
-    steps = frames.steps[frames.steps["trial_key"].isin(keys)]
+    trials = rows_of(frames.valid, cell, role)
+    epochs = rows_of(frames.epochs, cell, role)
+    steps = frames.steps[frames.steps["trial_key"].isin(trials["trial_key"])]
     by_trial = steps.groupby("trial_key")["step_seconds"]
     p50, p95, p99 = (float(by_trial.quantile(q).median()) for q in (0.50, 0.95, 0.99))
     return Point(
@@ -100,7 +98,7 @@ def _point(sweep: Sweep, frames: Frames, problems: tuple[Problem, ...], cell: Ce
         role=role,
         num_replicas=sweep.replicas_of(cell.strategy),
         problems=tuple(problem for problem in problems if (problem.cell, problem.role) == (cell, role)),
-        trials=rows[is_at],
+        trials=trials,
         epochs=epochs,
         steps=steps,
         median_curve=epochs.groupby("epoch")[["elapsed_seconds", "test_accuracy"]].median(),
