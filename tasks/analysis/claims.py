@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import assert_never
+from itertools import chain
+from typing import NamedTuple, assert_never
 
 import numpy as np
 import pandas as pd
@@ -65,8 +66,18 @@ class Measure(StrEnum):
     UTILISATION = "busy share of the devices held, times that of one_device"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+MIN_BLOCKS = {
+    Measure.SPEEDUP: MIN_VERDICT_BLOCKS,
+    Measure.EFFICIENCY: 1,
+    Measure.ACCURACY: 1,
+    Measure.ACCURACY_DIFFERENCE: MIN_ACCURACY_BLOCKS,
+    Measure.EPOCH_DIFFERENCE: MIN_ACCURACY_BLOCKS,
+    Measure.UTILISATION: MIN_VERDICT_BLOCKS,
+}
+"""Blocks that a verdict needs."""
+
+
+class Rule(NamedTuple):
     """What a claim rests on."""
 
     strategies: tuple[Strategy, ...]
@@ -74,23 +85,19 @@ class Rule:
     wanted: Verdict | AccuracyVerdict | None
     """The verdict that supports it at every batch size, and that refutes it where no batch size has it; null where
     the values decide by being counted, or nothing does."""
-    min_blocks: int = 1
 
 
-FASTER = (Measure.SPEEDUP, Verdict.FASTER, MIN_VERDICT_BLOCKS)
-SIMILAR = (Measure.ACCURACY_DIFFERENCE, AccuracyVerdict.EQUIVALENT, MIN_ACCURACY_BLOCKS)
-EARLIER = (Measure.EPOCH_DIFFERENCE, AccuracyVerdict.DIFFERENT, MIN_ACCURACY_BLOCKS)
 RULES = {
-    ClaimName.ONE_DEVICE_SLOWER: Rule((MIRRORED, WORKERS), *FASTER),
+    ClaimName.ONE_DEVICE_SLOWER: Rule((MIRRORED, WORKERS), Measure.SPEEDUP, Verdict.FASTER),
     ClaimName.OVER_99_PERCENT: Rule((ONE,), Measure.ACCURACY, None),
-    ClaimName.MIRRORED_SLOWER: Rule((MIRRORED,), Measure.SPEEDUP, Verdict.SLOWER, MIN_VERDICT_BLOCKS),
-    ClaimName.MIRRORED_SIMILAR_ACCURACY: Rule((MIRRORED,), *SIMILAR),
-    ClaimName.MIRRORED_CONVERGES_FASTER: Rule((MIRRORED,), *EARLIER),
-    ClaimName.MIRRORED_UTILISATION: Rule((MIRRORED,), Measure.UTILISATION, Verdict.FASTER, MIN_VERDICT_BLOCKS),
-    ClaimName.MULTI_WORKER_FASTER: Rule((WORKERS,), *FASTER),
+    ClaimName.MIRRORED_SLOWER: Rule((MIRRORED,), Measure.SPEEDUP, Verdict.SLOWER),
+    ClaimName.MIRRORED_SIMILAR_ACCURACY: Rule((MIRRORED,), Measure.ACCURACY_DIFFERENCE, AccuracyVerdict.EQUIVALENT),
+    ClaimName.MIRRORED_CONVERGES_FASTER: Rule((MIRRORED,), Measure.EPOCH_DIFFERENCE, AccuracyVerdict.DIFFERENT),
+    ClaimName.MIRRORED_UTILISATION: Rule((MIRRORED,), Measure.UTILISATION, Verdict.FASTER),
+    ClaimName.MULTI_WORKER_FASTER: Rule((WORKERS,), Measure.SPEEDUP, Verdict.FASTER),
     ClaimName.MULTI_WORKER_SCALES: Rule((WORKERS,), Measure.EFFICIENCY, None),
-    ClaimName.MULTI_WORKER_CONVERGES_FASTEST: Rule((WORKERS,), *EARLIER),
-    ClaimName.MULTI_WORKER_ACCURACY: Rule((WORKERS,), *SIMILAR),
+    ClaimName.MULTI_WORKER_CONVERGES_FASTEST: Rule((WORKERS,), Measure.EPOCH_DIFFERENCE, AccuracyVerdict.DIFFERENT),
+    ClaimName.MULTI_WORKER_ACCURACY: Rule((WORKERS,), Measure.ACCURACY_DIFFERENCE, AccuracyVerdict.EQUIVALENT),
 }
 """The claims that data of a run can speak about; the others are about the original itself."""
 
@@ -113,10 +120,18 @@ class Claim:
     """One conclusion and what these data say of it."""
 
     name: ClaimName
-    verdict: ClaimVerdict
-    obstacle: Obstacle | None = None
-    """Why it is not decidable; null where it is."""
+    found: ClaimVerdict | Obstacle
     evidence: tuple[Evidence, ...] = ()
+
+    @property
+    def verdict(self) -> ClaimVerdict:
+        """What the data say."""
+        return ClaimVerdict.NOT_DECIDABLE if isinstance(self.found, Obstacle) else self.found
+
+    @property
+    def obstacle(self) -> Obstacle | None:
+        """Why it is not decidable; null where it is."""
+        return self.found if isinstance(self.found, Obstacle) else None
 
     @property
     def num_blocks(self) -> int:
@@ -125,8 +140,11 @@ class Claim:
 
     @property
     def min_blocks(self) -> int:
-        """Blocks that a verdict needs."""
-        return RULES[self.name].min_blocks if self.name in RULES else 0
+        """Blocks that a verdict needs; 0 where it is about the original itself."""
+        return MIN_BLOCKS[RULES[self.name].measure] if self.name in RULES else 0
+
+
+SAYS = {True: ClaimVerdict.SUPPORTED, False: ClaimVerdict.REFUTED}
 
 
 def judge_claims(
@@ -143,22 +161,14 @@ def judge_claims(
     claims = []
     for name in ClaimName:
         if name in own:
-            claims.append(Claim(name=name, verdict=SAYS[own[name]]))
+            claims.append(Claim(name=name, found=SAYS[own[name]]))
             continue
         rule = RULES[name]
-        evidence = tuple(
-            e for s in rule.strategies for e in _see(rule.measure, s, sweep, frames, pairs, accuracy_pairs)
-        )
-        verdict = _other_setting(sweep, frames) or _too_little(rule, sweep, evidence) or _judge(rule, sweep, evidence)
-        if isinstance(verdict, Obstacle):
-            claim = Claim(name=name, verdict=ClaimVerdict.NOT_DECIDABLE, obstacle=verdict, evidence=evidence)
-        else:
-            claim = Claim(name=name, verdict=verdict, evidence=evidence)
-        claims.append(claim)
+        seen = (_see(rule.measure, strategy, sweep, frames, pairs, accuracy_pairs) for strategy in rule.strategies)
+        evidence = tuple(chain.from_iterable(seen))
+        found = _other_setting(sweep, frames) or _judge(rule, sweep, evidence)
+        claims.append(Claim(name=name, found=found, evidence=evidence))
     return tuple(claims)
-
-
-SAYS = {True: ClaimVerdict.SUPPORTED, False: ClaimVerdict.REFUTED}
 
 
 def _other_setting(sweep: Sweep, frames: Frames) -> Obstacle | None:
@@ -170,15 +180,13 @@ def _other_setting(sweep: Sweep, frames: Frames) -> Obstacle | None:
     return Obstacle.SLOWED if frames.trials["slowdown"].notna().any() else None
 
 
-def _too_little(rule: Rule, sweep: Sweep, evidence: Sequence[Evidence]) -> Obstacle | None:
+def _judge(rule: Rule, sweep: Sweep, evidence: Sequence[Evidence]) -> ClaimVerdict | Obstacle:
+    """What the evidence says, or why it is not enough."""
     is_by_batch = rule.measure in (Measure.SPEEDUP, Measure.UTILISATION)
     if len(evidence) < (len(rule.strategies) * len(sweep.global_batch_sizes) if is_by_batch else 1):
         return Obstacle.NO_VALUES
-    return Obstacle.TOO_FEW_BLOCKS if min(item.value.n for item in evidence) < rule.min_blocks else None
-
-
-def _judge(rule: Rule, sweep: Sweep, evidence: Sequence[Evidence]) -> ClaimVerdict | Obstacle:
-    """What enough evidence says."""
+    if min(item.value.n for item in evidence) < MIN_BLOCKS[rule.measure]:
+        return Obstacle.TOO_FEW_BLOCKS
     if rule.measure is Measure.ACCURACY:
         passes = {value > CLAIMED_ACCURACY for item in evidence for value in item.value.values}
         if False in passes and sweep.num_epochs < CLAIMED_EPOCHS:
@@ -206,39 +214,37 @@ def _see(
     """The measure's values at each batch size, one a block, where there are any."""
     cells = default_cells(sweep, strategy)
     singles = [replace(cell, strategy=ONE, reduction=None) for cell in cells]
-    batches: list[int | None] = [cell.global_batch_size for cell in cells]
-    found: list[Iterable[float]]
-    verdicts: list[Verdict | AccuracyVerdict | None] = [None] * len(cells)
+    batches = [cell.global_batch_size for cell in cells]
+    found: list[tuple[int | None, Iterable[float], Verdict | AccuracyVerdict | None]] = []
     match measure:
         case Measure.SPEEDUP:
-            own = [p for p in pairs if p.cell in cells and p.against in singles and p.against_role is Role.MEASURED]
-            batches = [pair.cell.global_batch_size for pair in own]
-            found = [np.exp(pair.comparison.differences) for pair in own]
-            verdicts = [pair.comparison.verdict for pair in own]
+            for pair in pairs:
+                if pair.cell in cells and pair.against in singles and pair.against_role is Role.MEASURED:
+                    speedups = np.exp(pair.comparison.differences)
+                    found.append((pair.cell.global_batch_size, speedups, pair.comparison.verdict))
         case Measure.ACCURACY_DIFFERENCE:
             judged = [p.comparison for p in accuracy_pairs if (p.strategy, p.against) == (strategy, ONE)]
-            batches, found = [None] * len(judged), [comparison.differences for comparison in judged]
-            verdicts = [comparison.verdict for comparison in judged]
+            found += [(None, comparison.differences, comparison.verdict) for comparison in judged]
         case Measure.EPOCH_DIFFERENCE:
             means = accuracy_differences(frames.epochs, cells, singles)
-            batches, found = [None], [means]
-            verdicts = [judge_accuracy(means).verdict]
+            found += [(None, means, judge_accuracy(means).verdict)]
         case Measure.UTILISATION:
             shares = [[_utilisation(frames.valid, c) for c in places] for places in zip(cells, singles, strict=True)]
             ratios = [own / other for own, other in shares]  # 0, infinite or NaN where one of them idled
             kept = [values[values.between(0, np.inf, inclusive="neither")] for values in ratios]
-            found = [*kept]
-            verdicts = [c.verdict for c in judge_family([np.log(values) for values in kept])]
+            verdicts = [comparison.verdict for comparison in judge_family([np.log(values) for values in kept])]
+            found += zip(batches, kept, verdicts, strict=True)
         case Measure.EFFICIENCY:
-            found = [values_at(frames.valid, cell, "efficiency") for cell in cells]
+            found += [(cell.global_batch_size, values_at(frames.valid, cell, "efficiency"), None) for cell in cells]
         case Measure.ACCURACY:
             early = frames.epochs[frames.epochs["epoch"] <= CLAIMED_EPOCHS]
-            found = [values_at(early, cell, "test_accuracy").groupby(level=[0, 1]).max() for cell in cells]
+            best = [values_at(early, cell, "test_accuracy").groupby(level=[0, 1]).max() for cell in cells]
+            found += [(batch, values, None) for batch, values in zip(batches, best, strict=True)]
         case _:
             assert_never(measure)
     return [
         Evidence(strategy=strategy, measure=measure, global_batch_size=batch, value=value, verdict=verdict)
-        for batch, values, verdict in zip(batches, found, verdicts, strict=True)
+        for batch, values, verdict in found
         if (value := summarize(values))
     ]
 
