@@ -19,15 +19,23 @@ Values = Sequence[object]
 class Side:
     """What one run says of a point."""
 
-    speedup: Estimate
-    """How many times as fast as the run's own one device in the same block, setting and batch size; null without such a
-    block, for one device itself, and where the run declares no such pair."""
-    num_blocks: int
-    """Blocks behind `speedup`."""
+    differences: tuple[float, ...]
+    """ln of how many times as fast as the run's own one device in the same block, setting and batch size, one a block;
+    empty for one device itself, and where the run declares no such pair."""
     seconds_per_epoch: float | None
     """The median; null without a valid trial."""
     num_trials: int
     """Valid trials, behind `seconds_per_epoch`."""
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks behind `speedup`."""
+        return len(self.differences)
+
+    @property
+    def speedup(self) -> Estimate:
+        """How many times as fast as one device."""
+        return estimate(self.differences)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,8 +45,11 @@ class SessionPoint:
     cell: Cell
     a: Side
     b: Side
-    quotient: Estimate
-    """B's ratio to its one device / A's; its interval knows what varies inside a session only."""
+
+    @property
+    def quotient(self) -> Estimate:
+        """B's ratio to its one device / A's; its interval knows what varies inside a session only."""
+        return estimate_quotient(self.b.differences, self.a.differences)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -56,31 +67,21 @@ class Sessions:
 def compare_sessions(a: Analysis, b: Analysis) -> Sessions:
     """B beside A; raises Refusal, by the column and both values, where the two are not of one workload and machine."""
     _check_comparable(a, b)
-    ours, theirs = ({point.cell: point for point in analysis.points} for analysis in (a, b))
+    ours, theirs = ({point.cell: _side(analysis, point) for point in analysis.points} for analysis in (a, b))
     return Sessions(
         a=a,
         b=b,
-        points=tuple(_compare(cell, (a, ours[cell]), (b, theirs[cell])) for cell in ours if cell in theirs),
+        points=tuple(SessionPoint(cell=cell, a=ours[cell], b=theirs[cell]) for cell in ours if cell in theirs),
         only_a=tuple(cell for cell in ours if cell not in theirs),
         only_b=tuple(cell for cell in theirs if cell not in ours),
     )
 
 
-def _compare(cell: Cell, a: tuple[Analysis, Point], b: tuple[Analysis, Point]) -> SessionPoint:
-    ours, theirs = (_differences(analysis, cell) for analysis, _ in (a, b))
-    return SessionPoint(cell=cell, a=_side(ours, a[1]), b=_side(theirs, b[1]), quotient=estimate_quotient(theirs, ours))
-
-
-def _differences(analysis: Analysis, cell: Cell) -> tuple[float, ...]:
-    """ln of how many times as fast as one device, one a block; empty where there is no such pair."""
-    pair = None if cell.strategy is Strategy.ONE_DEVICE else analysis.pair_of(cell, Strategy.ONE_DEVICE)
-    return pair.comparison.differences if pair else ()
-
-
-def _side(differences: tuple[float, ...], point: Point) -> Side:
+def _side(analysis: Analysis, point: Point) -> Side:
+    one_device = Strategy.ONE_DEVICE
+    pair = None if point.strategy is one_device else analysis.pair_of(point.cell, one_device)
     return Side(
-        speedup=estimate(differences),
-        num_blocks=len(differences),
+        differences=pair.comparison.differences if pair else (),
         seconds_per_epoch=point.median("seconds_per_epoch"),
         num_trials=point.n,
     )
@@ -111,9 +112,7 @@ def _facts(analysis: Analysis) -> dict[str, Values]:
     run, sweep, is_gpu = analysis.run, analysis.run.sweep, analysis.run.device is DeviceType.GPU
     return {
         "schema_version": [run.schema_version],
-        "machine_fingerprint": sorted(
-            {machine.environment["machine_fingerprint"] for machine in analysis.machines}, key=str
-        ),
+        "machine_fingerprint": sorted({str(m.environment["machine_fingerprint"]) for m in analysis.machines}),
         "dataset_digest": [run.dataset_digest],
         "max_train_examples": ["all" if sweep.max_train_examples is None else sweep.max_train_examples],
         "num_train_examples": [run.num_train_examples],
