@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from tasks.analysis.frames import Frames
@@ -31,21 +29,15 @@ class Machine:
 def build_machines(frames: Frames) -> tuple[Machine, ...]:
     """The distinct machines, in the order in which they were first used."""
     columns = [field.name for field in fields(Environment)]
-    return tuple(
-        Machine(
-            environment={name: _plain(rows[name].iloc[0]) for name in columns},
-            versions={name: tuple(sorted(rows[name].dropna().unique())) for name in VERSIONS},
-            is_pinned=tuple(sorted({bool(value) for value in rows["is_pinned"].dropna()})),
-            num_trials=len(rows),
-            others=tuple(sorted({name for names in rows["hostnames"] for name in names[1:]})),
-        )
-        for _, rows in frames.trials.groupby(columns, dropna=False, sort=False)
+    return tuple(_machine(rows, columns) for _, rows in frames.trials.groupby(columns, dropna=False, sort=False))
+
+
+def _machine(rows: pd.DataFrame, columns: list[str]) -> Machine:
+    (first,) = rows[columns].head(1).to_dict("records")  # as JSON knows the values, but for nulls of any kind
+    return Machine(
+        environment={str(name): None if pd.isna(value) else value for name, value in first.items()},
+        versions={name: tuple(sorted(rows[name].dropna().unique())) for name in VERSIONS},
+        is_pinned=tuple(sorted({bool(value) for value in rows["is_pinned"].dropna()})),
+        num_trials=len(rows),
+        others=tuple(sorted({name for names in rows["hostnames"] for name in names[1:]})),
     )
-
-
-def _plain(value: Any) -> str | int | bool | None:
-    """A cell as JSON knows it; None where pandas holds a null of any kind."""
-    if pd.isna(value):
-        return None
-    plain: str | int | bool = value.item() if isinstance(value, np.generic) else value
-    return plain

@@ -69,16 +69,15 @@ def _declare(sweep: Sweep, device: DeviceType) -> Iterator[tuple[Cell, Cell, Rol
 def build_accuracy_pairs(sweep: Sweep, frames: Frames) -> tuple[AccuracyPair, ...]:
     """Every two strategies, on the cells that answers are for."""
     ordered = sorted(sweep.strategies, key=lambda strategy: strategy is not Strategy.ONE_DEVICE)
-    return tuple(_accuracy_pair(sweep, frames, strategy, against) for against, strategy in combinations(ordered, 2))
-
-
-def _accuracy_pair(sweep: Sweep, frames: Frames, strategy: Strategy, against: Strategy) -> AccuracyPair:
-    cells, others = default_cells(sweep, strategy), default_cells(sweep, against)
-    return AccuracyPair(
-        strategy=strategy,
-        against=against,
-        num_batch_sizes=len(cells),
-        comparison=judge_accuracy(accuracy_differences(frames.valid, cells, others)),
+    cells = {strategy: default_cells(sweep, strategy) for strategy in ordered}
+    return tuple(
+        AccuracyPair(
+            strategy=strategy,
+            against=against,
+            num_batch_sizes=len(cells[strategy]),
+            comparison=judge_accuracy(accuracy_differences(frames.valid, cells[strategy], cells[against])),
+        )
+        for against, strategy in combinations(ordered, 2)
     )
 
 
