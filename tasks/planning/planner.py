@@ -1,8 +1,8 @@
 """What to run next: a pure function of the sweep and of what has been recorded."""
 
 import random
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 from tasks.analysis.statistics import expected_half_width
 from tasks.domain.cell import Arm, Cell
@@ -78,18 +78,19 @@ def next_trials(
     step = next_block(sweep, num_blocks=num_blocks, num_whole=num_whole, half_width=recorded.half_width, clock=clock)
     if isinstance(step, Finished):
         return _next_again(sweep, device, data, recorded, num_blocks) or step
-    plan = plan_block(sweep, device, data, num_blocks + 1, step)
-    return _missing(plan, recorded)
+    return _missing(plan_block(sweep, device, data, num_blocks + 1, step), recorded)
 
 
 def _next_again(
     sweep: Sweep, device: DeviceType, data: PreparedDataset, recorded: Recorded, num_blocks: int
 ) -> tuple[Trial, ...]:
     """What is missing of the second look, which comes after so many blocks; nothing where no time is left for more."""
-    if (again := recorded.again) is None or not again.cells:
+    if (again := recorded.again) is None:
         return ()
+    wanted = {replace(cell, arm=Arm.HERE) for cell in again.cells}
+    members = [(Role.AGAIN, cell) for cell in sweep.cells if replace(cell, arm=Arm.HERE) in wanted]
     for block in range(num_blocks + 1, num_blocks + again.num_blocks + 1):
-        plan = plan_again(sweep, device, data, block, again.cells)
+        plan = _shuffled(sweep, device, data, block, False, members)
         if missing := _missing(plan, recorded):
             is_begun = any(trial.key in recorded.keys for trial in plan[1:])
             is_late = again.seconds_left is not None and _seconds_of(plan, recorded) > again.seconds_left
@@ -142,36 +143,26 @@ def forecast(sweep: Sweep, device: DeviceType, data: PreparedDataset, recorded: 
 def plan_block(
     sweep: Sweep, device: DeviceType, data: PreparedDataset, block: int, is_whole: bool = True
 ) -> tuple[Trial, ...]:
-    """A discarded trial, then every member of a block once.
-
-    Their order is shuffled by the sweep's seed and the block (randomised complete blocks: Cox and Cox, Experimental
-    Designs, section 4.2).
-    """
-    trials = [
-        _trial(sweep, device, data, cell, block, role, sweep.epochs_of(role, is_whole))
-        for role, cell in sweep.members(device)
-    ]
-    return _shuffled(sweep, device, data, block, trials)
-
-
-def plan_again(
-    sweep: Sweep, device: DeviceType, data: PreparedDataset, block: int, cells: Collection[Cell]
-) -> tuple[Trial, ...]:
-    """A discarded trial, then each of those cells once in every arm, shuffled as a block is."""
-    wanted = {replace(cell, arm=Arm.HERE) for cell in cells}
-    trials = [
-        _trial(sweep, device, data, cell, block, Role.AGAIN, sweep.epochs_of(Role.AGAIN, is_whole=False))
-        for cell in sweep.cells
-        if replace(cell, arm=Arm.HERE) in wanted
-    ]
-    return _shuffled(sweep, device, data, block, trials)
+    """A discarded trial, then every member of a block once, in an order of its own."""
+    return _shuffled(sweep, device, data, block, is_whole, sweep.members(device))
 
 
 def _shuffled(
-    sweep: Sweep, device: DeviceType, data: PreparedDataset, block: int, trials: list[Trial]
+    sweep: Sweep,
+    device: DeviceType,
+    data: PreparedDataset,
+    block: int,
+    is_whole: bool,
+    members: Iterable[tuple[Role, Cell]],
 ) -> tuple[Trial, ...]:
-    random.Random(f"{sweep.seed}:{block}").shuffle(trials)
-    return (_trial(sweep, device, data, sweep.cells[0], block, Role.DISCARDED, 1), *trials)
+    """A discarded trial, then the members, shuffled by the sweep's seed and the block.
+
+    Randomised complete blocks: Cox and Cox, Experimental Designs, section 4.2.
+    """
+    order = list(members)
+    random.Random(f"{sweep.seed}:{block}").shuffle(order)
+    discarded = Role.DISCARDED, sweep.cells[0]
+    return tuple(_trial(sweep, device, data, block, is_whole, *member) for member in (discarded, *order))
 
 
 def _seconds_of(plan: Sequence[Trial], recorded: Recorded) -> float:
@@ -179,12 +170,10 @@ def _seconds_of(plan: Sequence[Trial], recorded: Recorded) -> float:
     rates = recorded.examples_per_second
     slowest = min(rates.values(), default=float("inf"))
     overhead = OVERHEAD_SECONDS if recorded.overhead_seconds is None else recorded.overhead_seconds
+    roles = [Role.MEASURED if trial.role is Role.AGAIN else trial.role for trial in plan]
     return sum(
-        overhead
-        + trial.num_epochs
-        * trial.num_train_examples
-        / rates.get((Role.MEASURED if trial.role is Role.AGAIN else trial.role, trial.cell), slowest)
-        for trial in plan
+        overhead + trial.num_epochs * trial.num_train_examples / rates.get((role, trial.cell), slowest)
+        for role, trial in zip(roles, plan, strict=True)
     )
 
 
@@ -194,14 +183,14 @@ def _clock(sweep: Sweep, device: DeviceType, data: PreparedDataset, recorded: Re
 
 
 def _trial(
-    sweep: Sweep, device: DeviceType, data: PreparedDataset, cell: Cell, block: int, role: Role, num_epochs: int
+    sweep: Sweep, device: DeviceType, data: PreparedDataset, block: int, is_whole: bool, role: Role, cell: Cell
 ) -> Trial:
-    replicas, setting = sweep.replicas_of(cell.strategy), cell.setting
+    replicas = sweep.replicas_of(cell.strategy)
     num_workers = replicas if cell.strategy is Strategy.MULTI_WORKER_MIRRORED else 1
     on_cpu = device is DeviceType.CPU_SLICE
-    num_examples = sweep.examples_of(data)
+    num_epochs, num_examples = sweep.epochs_of(role, is_whole), sweep.examples_of(data)
     if role is Role.DISCARDED:
-        num_examples = min(num_examples, DISCARDED_STEPS * cell.global_batch_size)
+        num_epochs, num_examples = 1, min(num_examples, DISCARDED_STEPS * cell.global_batch_size)
     return Trial(
         strategy=cell.strategy,
         global_batch_size=cell.global_batch_size,
@@ -220,12 +209,9 @@ def _trial(
         block=block,
         role=role,
         arm=cell.arm,
-        loop=setting.loop,
-        precision=setting.precision,
         is_tf32_enabled=sweep.is_tf32_enabled,
-        is_xla_enabled=setting.is_xla_enabled,
         reduction=cell.reduction,
-        steps_per_call=setting.steps_per_call,
-        micro_batch_size=CPU_MICRO_BATCH_SIZE if on_cpu and setting.loop is Loop.FUSED else None,
+        micro_batch_size=CPU_MICRO_BATCH_SIZE if on_cpu and cell.setting.loop is Loop.FUSED else None,
+        **asdict(cell.setting),
         timeout_seconds=sweep.trial_timeout_seconds,
     )
