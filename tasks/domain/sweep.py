@@ -203,15 +203,14 @@ class Sweep:
             return tuple((Role.MEASURED, cell) for cell in self.cells)
         split = [cell for cell in self.cells if self.replicas_of(cell.strategy) > 1]
         wide = [c for c in split if self.hosts_of(c.strategy) == 1] if device is DeviceType.CPU_SLICE else []
-        per_replica = [(c, c.global_batch_size // self.replicas_of(c.strategy)) for c in split]
-        single = [_single(cell, batch) for cell, batch in [*((c, c.global_batch_size) for c in split), *per_replica]]
-        baselines = [cell for cell in dict.fromkeys(single) if cell not in self.cells and not cell.obstacle]
-        references = [cell for c in wide if not (cell := _single(c, c.global_batch_size)).obstacle]
-        return (
+        same_batch = [_single(cell, cell.global_batch_size) for cell in split]
+        same_share = [_single(cell, cell.global_batch_size // self.num_replicas) for cell in split]
+        members = (
             *((Role.MEASURED, cell) for cell in self.cells),
-            *((Role.REFERENCE, cell) for cell in dict.fromkeys(references)),
-            *((Role.BASELINE, cell) for cell in baselines),
+            *((Role.REFERENCE, _single(cell, cell.global_batch_size)) for cell in wide),
+            *((Role.BASELINE, cell) for cell in (*same_batch, *same_share) if cell not in self.cells),
         )
+        return tuple(dict.fromkeys((role, cell) for role, cell in members if not cell.obstacle))
 
     def epochs_of(self, role: Role, is_whole: bool) -> int:
         """Epochs of one trial in a whole or a short block."""

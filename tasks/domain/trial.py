@@ -84,14 +84,7 @@ class Trial:
     """Deadline of the whole trial, from launch to exit."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "global_batch_size",
-            "num_hosts",
-            "num_workers",
-            "replicas_per_worker",
-            "num_epochs",
-            "steps_per_call",
-        ):
+        for name in ("num_hosts", "num_workers", "replicas_per_worker", "num_epochs", "steps_per_call"):
             if getattr(self, name) < 1:
                 raise Refusal(f"{name}={getattr(self, name)} must be at least 1")
         if self.num_workers % self.num_hosts:
