@@ -1,4 +1,7 @@
-"""Statistics: what paired blocks say of speed and accuracy, and how many of them would decide."""
+"""Statistics: what paired blocks say of speed and accuracy, and how many of them would decide.
+
+Differences are of shape (blocks,). Functions that take them raise ValueError where one is not finite.
+"""
 
 import math
 from collections.abc import Sequence
@@ -112,13 +115,13 @@ class AccuracyComparison:
     """Seeds in which both trainings are valid."""
     mean: float | None
     """As a share; None without a seed."""
-    low: float | None
+    low: float | None = None
     """Lower end of the mean's 90 % interval, as a share; None below MIN_ACCURACY_BLOCKS, as are high and p_value."""
-    high: float | None
+    high: float | None = None
     """Upper end of the mean's 90 % interval, as a share."""
-    p_value: float | None
+    p_value: float | None = None
     """Of the two one-sided t-tests, the larger."""
-    verdict: AccuracyVerdict
+    verdict: AccuracyVerdict = AccuracyVerdict.NOT_DECIDABLE
 
 
 class Decisions(NamedTuple):
@@ -177,10 +180,10 @@ def decide(num_blocks: NDArray[np.int_], means: Floats, deviations: Floats) -> D
 
 
 def judge_family(differences: Sequence[ArrayLike]) -> tuple[Comparison, ...]:
-    """Every declared pair of a family: arrays of shape (blocks,) with ln of how many times as fast.
+    """Every declared pair of a family, each by its ln of how many times as fast.
 
     Pairs with too few blocks count in Holm's m. The interval has the level at which Holm decided the pair, so it
-    excludes 1 exactly where Holm rejects. Raises ValueError where a difference is not finite.
+    excludes 1 exactly where Holm rejects.
     """
     family = [_checked(values) for values in differences]
     if not family:
@@ -210,10 +213,7 @@ def judge_family(differences: Sequence[ArrayLike]) -> tuple[Comparison, ...]:
 
 
 def sign_flip_p(differences: ArrayLike) -> float | None:
-    """Exact two-sided p of the mean under all 2^n flips of signs (Fisher 1935); None for none or over MOST_FLIPPED.
-
-    `differences` has shape (blocks,). Raises ValueError where one is not finite.
-    """
+    """Exact two-sided p of the mean under all 2^n flips of signs (Fisher 1935); None for none or over MOST_FLIPPED."""
     values = _checked(differences)
     if not 1 <= len(values) <= MOST_FLIPPED:
         return None
@@ -232,10 +232,7 @@ def half_widths(num_blocks: NDArray[np.int_], deviations: Floats) -> Floats:
 
 
 def widest_half_width(family: Sequence[ArrayLike]) -> float | None:
-    """The largest of the pairs' `half_widths`; None without a pair, or if one has fewer than 2 blocks.
-
-    Arrays of shape (blocks,). Raises ValueError where a difference is not finite.
-    """
+    """The largest of the pairs' `half_widths`; None without a pair, or if one has fewer than 2 blocks."""
     pairs = [_checked(differences) for differences in family]
     if not pairs or min(map(len, pairs)) < 2:
         return None
@@ -250,34 +247,28 @@ def expected_half_width(num_blocks: int) -> float | None:
 
 
 def judge_accuracy(differences: ArrayLike) -> AccuracyComparison:
-    """Accuracy differences in shares, of shape (seeds,), by two one-sided t-tests (Schuirmann 1987).
-
-    Raises ValueError where one is not finite.
-    """
+    """Accuracy differences in shares, one a seed, by two one-sided t-tests (Schuirmann 1987)."""
     values = _checked(differences)
-    n, mean = len(values), float(values.mean()) if len(values) else None
-    low = high = p_value = None
-    verdict = AccuracyVerdict.NOT_DECIDABLE
-    if mean is not None and n >= MIN_ACCURACY_BLOCKS:
-        error = max(_deviation(values) / math.sqrt(n), LEAST_ERROR)
-        half = float(stats.t.isf(ALPHA, n - 1)) * error
-        low, high = mean - half, mean + half
-        p_value = float(stats.t.sf((ACCURACY_MARGIN - abs(mean)) / error, n - 1))
-        verdict = AccuracyVerdict.INCONCLUSIVE
-        if low >= -ACCURACY_MARGIN and high <= ACCURACY_MARGIN:
-            verdict = AccuracyVerdict.EQUIVALENT
-        elif low > ACCURACY_MARGIN or high < -ACCURACY_MARGIN:
-            verdict = AccuracyVerdict.DIFFERENT
-    return AccuracyComparison(
-        differences=tuple(values.tolist()), n=n, mean=mean, low=low, high=high, p_value=p_value, verdict=verdict
-    )
+    n, seen = len(values), tuple(values.tolist())
+    if n < MIN_ACCURACY_BLOCKS:
+        return AccuracyComparison(differences=seen, n=n, mean=float(values.mean()) if n else None)
+    mean, error = float(values.mean()), max(_deviation(values) / math.sqrt(n), LEAST_ERROR)
+    half = float(stats.t.isf(ALPHA, n - 1)) * error
+    low, high = mean - half, mean + half
+    p_value = float(stats.t.sf((ACCURACY_MARGIN - abs(mean)) / error, n - 1))
+    verdict = AccuracyVerdict.INCONCLUSIVE
+    if low >= -ACCURACY_MARGIN and high <= ACCURACY_MARGIN:
+        verdict = AccuracyVerdict.EQUIVALENT
+    elif low > ACCURACY_MARGIN or high < -ACCURACY_MARGIN:
+        verdict = AccuracyVerdict.DIFFERENT
+    return AccuracyComparison(differences=seen, n=n, mean=mean, low=low, high=high, p_value=p_value, verdict=verdict)
 
 
 def order_statistic_interval(values: ArrayLike) -> tuple[float, float, float] | None:
     """Low, high and exact coverage of a distribution-free interval for the median; None below 5 values.
 
     The narrowest symmetric pair of order statistics that covers with LEVEL, otherwise smallest to largest (David and
-    Nagaraja, Order Statistics, section 7.1). `values` has shape (n,). Raises ValueError where one is not finite.
+    Nagaraja, Order Statistics, section 7.1).
     """
     ordered = np.sort(_checked(values))
     n = len(ordered)
@@ -289,15 +280,13 @@ def order_statistic_interval(values: ArrayLike) -> tuple[float, float, float] | 
 
 
 def estimate(differences: ArrayLike) -> Estimate:
-    """The ratio and, from 3 blocks on, its t interval on ln ratios at LEVEL, to describe and not to judge.
-
-    `differences` has shape (blocks,). Raises ValueError where one is not finite.
-    """
+    """The ratio and, from 3 blocks on, its t interval on ln ratios at LEVEL, to describe and not to judge."""
     values = _checked(differences)
+    ratio = math.exp(values.mean()) if len(values) else None
     if len(values) < MIN_INTERVAL_BLOCKS:
-        return Estimate(ratio=math.exp(values.mean()) if len(values) else None)
+        return Estimate(ratio=ratio)
     low, high = stats.ttest_1samp(values, 0).confidence_interval(LEVEL)
-    return Estimate(ratio=math.exp(values.mean()), low=math.exp(low), high=math.exp(high))
+    return Estimate(ratio=ratio, low=math.exp(low), high=math.exp(high))
 
 
 def estimate_quotient(differences: ArrayLike, others: ArrayLike) -> Estimate:
