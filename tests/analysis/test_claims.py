@@ -12,7 +12,6 @@ from tasks.analysis.claims import RULES, Claim, ClaimVerdict, Measure, Obstacle
 from tasks.analysis.published import ClaimName
 from tasks.domain.loop import Loop
 from tasks.domain.reduction import Reduction
-from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role, Trial
 from tests.analysis.example_runs import (
     MIRRORED,
@@ -28,7 +27,9 @@ from tests.analysis.example_runs import (
     usage_of,
 )
 
-SUPPORTED, REFUTED, NOT_DECIDABLE = ClaimVerdict.SUPPORTED, ClaimVerdict.REFUTED, ClaimVerdict.NOT_DECIDABLE
+SUPPORTED, REFUTED, NOT_DECIDABLE = ClaimVerdict
+YES, NO = (SUPPORTED, None), (REFUTED, None)
+DIFFERS, INCONCLUSIVE = (NOT_DECIDABLE, Obstacle.DIFFERS), (NOT_DECIDABLE, Obstacle.INCONCLUSIVE)
 SPEED = (ClaimName.ONE_DEVICE_SLOWER, ClaimName.MIRRORED_SLOWER, ClaimName.MULTI_WORKER_FASTER)
 ACCURACY = (ClaimName.MIRRORED_SIMILAR_ACCURACY, ClaimName.MULTI_WORKER_ACCURACY)
 OWN = {ClaimName.OWN_FIGURES_AGREE, ClaimName.LOG_SHOWS_GPUS}
@@ -51,23 +52,31 @@ def by_blocks(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Analysis]:
     return {n: analyze_example(path / str(n), sweep) for n, sweep in sweeps.items()}
 
 
-def test_every_claim_is_judged_in_order(by_blocks: dict[int, Analysis]) -> None:
-    assert [claim.name for claim in by_blocks[6].claims] == list(ClaimName)
+def test_every_claim_is_judged_in_order_and_the_originals_own_figures_and_log_refute_it(
+    by_blocks: dict[int, Analysis],
+) -> None:
+    claims = by_blocks[6].claims
+    assert [claim.name for claim in claims] == list(ClaimName)
     assert set(ClaimName) == {*RULES, *OWN}
+    assert {claim.verdict for claim in claims if claim.name in OWN} == {REFUTED}
 
 
-@pytest.mark.parametrize("name", SPEED)
-def test_speed_needs_six_blocks_and_shows_what_was_seen(by_blocks: dict[int, Analysis], name: ClaimName) -> None:
+@pytest.mark.parametrize(
+    ("name", "measure", "needed"),
+    [
+        *((name, Measure.SPEEDUP, 6) for name in SPEED),
+        *((name, Measure.ACCURACY_DIFFERENCE, 3) for name in ACCURACY),
+    ],
+)
+def test_speed_needs_six_blocks_accuracy_three_and_both_show_what_was_seen(
+    by_blocks: dict[int, Analysis], name: ClaimName, measure: Measure, needed: int
+) -> None:
     for num_blocks, analysis in by_blocks.items():
         claim = claim_of(name, analysis)
-        assert (claim.num_blocks, claim.min_blocks) == (num_blocks, 6)
-        assert (claim.obstacle is Obstacle.TOO_FEW_BLOCKS) is (claim.verdict is NOT_DECIDABLE) is (num_blocks < 6)
-        assert {item.measure for item in claim.evidence} == {Measure.SPEEDUP}
+        assert (claim.num_blocks, claim.min_blocks) == (num_blocks, needed)
+        assert (claim.obstacle is Obstacle.TOO_FEW_BLOCKS) is (claim.verdict is NOT_DECIDABLE) is (num_blocks < needed)
+        assert {item.measure for item in claim.evidence} == {measure}
         assert len(claim.evidence) == (2 if name is ClaimName.ONE_DEVICE_SLOWER else 1)
-
-
-DIFFERS, INCONCLUSIVE = (NOT_DECIDABLE, Obstacle.DIFFERS), (NOT_DECIDABLE, Obstacle.INCONCLUSIVE)
-YES, NO = (SUPPORTED, None), (REFUTED, None)
 
 
 @pytest.mark.parametrize(
@@ -92,12 +101,6 @@ def test_speed_is_what_the_family_says_at_every_batch_size(
     sweep = grid(6, global_batch_sizes=(64, 128), num_epochs=1)
     analysis = analyze_example(tmp_path, sweep, measured_only(outcome))
     assert tuple(verdict_of(name, analysis) for name in SPEED) == verdicts
-
-
-@pytest.mark.parametrize("name", ACCURACY)
-def test_accuracy_needs_three_blocks(by_blocks: dict[int, Analysis], name: ClaimName) -> None:
-    assert verdict_of(name, by_blocks[2]) == (NOT_DECIDABLE, Obstacle.TOO_FEW_BLOCKS)
-    assert verdict_of(name, by_blocks[3]) == YES
 
 
 @pytest.mark.parametrize(
@@ -192,36 +195,25 @@ def test_claim_about_a_strategy_without_a_valid_trial_is_not_decidable(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("best", "verdict", "obstacle"),
+    ("accuracies", "seen", "verdict"),
     [
-        ({64: 0.9901, 128: 0.9911, 256: 0.9921}, SUPPORTED, None),
-        ({64: 0.9801, 128: 0.9899, 256: 0.99}, REFUTED, None),
-        ({64: 0.9901, 128: 0.9899, 256: 0.9921}, NOT_DECIDABLE, Obstacle.DIFFERS),
+        (((0.9, 0.95, 0.97, 0.9901, 0.96), (0.9, 0.95, 0.97, 0.98, 0.9921)), (0.9901, 0.9921), YES),
+        (((0.9, 0.95, 0.97, 0.98, 0.96), (0.99, 0.95, 0.97, 0.98, 0.96)), (0.98, 0.99), NO),
+        (((0.9, 0.95, 0.97, 0.98, 0.96), (0.9, 0.95, 0.97, 0.98, 0.9921)), (0.98, 0.9921), DIFFERS),
+        (((0.9, 0.9, 0.9, 0.9, 0.9, 0.995),), (0.9,), NO),
+        (((0.9, 0.95),), (0.95,), (NOT_DECIDABLE, Obstacle.FEWER_EPOCHS)),
     ],
+    ids=["all", "none", "a part", "after the fifth epoch", "fewer epochs"],
 )
-def test_over_99_percent_is_a_count_over_one_device_trials(
-    tmp_path: Path, best: dict[int, float], verdict: ClaimVerdict, obstacle: Obstacle | None
+def test_over_99_percent_is_a_count_over_the_best_of_five_epochs_of_one_device(
+    tmp_path: Path, accuracies: tuple[tuple[float, ...], ...], seen: tuple[float, ...], verdict: object
 ) -> None:
-    def outcome(trial: Trial) -> Outcome:
-        return make_result(trial, 50.0, (0.9, 0.95, 0.97, best[trial.global_batch_size], 0.96))
-
-    claim = claim_of(ClaimName.OVER_99_PERCENT, analyze_example(tmp_path, grid(strategies=(ONE,)), outcome))
-    assert (claim.verdict, claim.obstacle) == (verdict, obstacle)
-    assert [item.value.median for item in claim.evidence] == list(best.values())
-    assert {item.strategy for item in claim.evidence} == {ONE}
-
-
-@pytest.mark.parametrize(
-    ("accuracies", "verdict", "obstacle"),
-    [((0.9,) * 5 + (0.995,), REFUTED, None), ((0.9, 0.95), NOT_DECIDABLE, Obstacle.FEWER_EPOCHS)],
-)
-def test_epochs_after_the_fifth_do_not_count_and_fewer_refute_nothing(
-    tmp_path: Path, accuracies: tuple[float, ...], verdict: ClaimVerdict, obstacle: Obstacle | None
-) -> None:
-    sweep = grid(strategies=(ONE,), global_batch_sizes=(64,), num_epochs=len(accuracies))
-    analysis = analyze_example(tmp_path, sweep, lambda trial: make_result(trial, 50.0, accuracies))
-    claim = claim_of(ClaimName.OVER_99_PERCENT, analysis)
-    assert (claim.verdict, claim.obstacle) == (verdict, obstacle)
+    by_batch = dict(zip((64, 128), accuracies, strict=False))
+    sweep = grid(strategies=(ONE,), global_batch_sizes=tuple(by_batch), num_epochs=len(accuracies[0]))
+    analysis = analyze_example(tmp_path, sweep, lambda t: make_result(t, 50.0, by_batch[t.global_batch_size]))
+    assert verdict_of(ClaimName.OVER_99_PERCENT, analysis) == verdict
+    evidence = claim_of(ClaimName.OVER_99_PERCENT, analysis).evidence
+    assert [(item.strategy, item.value.median) for item in evidence] == [(ONE, best) for best in seen]
 
 
 def test_claim_without_a_number_is_described_and_never_decided(by_blocks: dict[int, Analysis]) -> None:
@@ -264,26 +256,20 @@ def test_claims_are_judged_on_the_first_setting_and_its_own_reduction(tmp_path: 
         assert item.value.values == pytest.approx((2.0,))
 
 
-def test_the_originals_own_figures_and_log_refute_it(by_blocks: dict[int, Analysis]) -> None:
-    assert {claim.verdict for claim in by_blocks[6].claims if claim.name in OWN} == {REFUTED}
-
-
 @pytest.mark.parametrize(
-    ("sweep", "obstacle"),
+    ("changes", "slowdown", "obstacle"),
     [
-        (grid(dataset="fashion_mnist", num_epochs=1), Obstacle.OTHER_DATA),
-        (grid(max_train_examples=2048, num_epochs=1), Obstacle.PART_OF_DATA),
+        ({"dataset": "fashion_mnist"}, None, Obstacle.OTHER_DATA),
+        ({"max_train_examples": 2048}, None, Obstacle.PART_OF_DATA),
+        ({}, 0.1, Obstacle.SLOWED),
     ],
 )
-def test_other_data_say_nothing_about_the_original(tmp_path: Path, sweep: Sweep, obstacle: Obstacle) -> None:
-    claims = [claim for claim in analyze_example(tmp_path, sweep).claims if claim.name not in OWN]
-    assert {(claim.verdict, claim.obstacle) for claim in claims} == {(NOT_DECIDABLE, obstacle)}
-
-
-def test_run_that_was_slowed_on_purpose_says_nothing_about_the_original(tmp_path: Path) -> None:
+def test_other_data_and_slowed_runs_say_nothing_about_the_original(
+    tmp_path: Path, changes: dict[str, object], slowdown: float | None, obstacle: Obstacle
+) -> None:
     def outcome(trial: Trial) -> Outcome:
         is_slowed = trial.role is Role.REFERENCE and trial.global_batch_size == 64
-        return dataclasses.replace(realistic(trial), slowdown=0.1 if is_slowed else None)
+        return dataclasses.replace(realistic(trial), slowdown=slowdown if is_slowed else None)
 
-    claims = [claim for claim in analyze_example(tmp_path, grid(num_epochs=1), outcome).claims if claim.name not in OWN]
-    assert {(claim.verdict, claim.obstacle) for claim in claims} == {(NOT_DECIDABLE, Obstacle.SLOWED)}
+    claims = analyze_example(tmp_path, grid(num_epochs=1, **changes), outcome).claims
+    assert {(c.verdict, c.obstacle) for c in claims if c.name not in OWN} == {(NOT_DECIDABLE, obstacle)}
