@@ -41,7 +41,7 @@ class AccuracyPair:
 
 def build_pairs(sweep: Sweep, device: DeviceType, frames: Frames) -> tuple[Pair, ...]:
     """The declared family, judged: it follows from the sweep alone, whatever was recorded."""
-    family = tuple(_declare(sweep, device))
+    family = tuple(declare(sweep, device))
     found = judge_family([log_ratios(frames, *pair) for pair in family])
     return tuple(
         Pair(cell=cell, against=against, against_role=role, comparison=comparison)
@@ -49,7 +49,7 @@ def build_pairs(sweep: Sweep, device: DeviceType, frames: Frames) -> tuple[Pair,
     )
 
 
-def _declare(sweep: Sweep, device: DeviceType) -> Iterator[tuple[Cell, Cell, Role]]:
+def declare(sweep: Sweep, device: DeviceType) -> Iterator[tuple[Cell, Cell, Role]]:
     """Inside each setting and batch size: the strategies among each other, one device second, and against those apart.
 
     With another environment: each point there against the same point here, and nothing else.

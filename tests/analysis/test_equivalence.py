@@ -14,6 +14,7 @@ from tasks.domain.loop import Loop
 from tasks.domain.outcome import GradientProbe, InvalidReason, TrialResult
 from tasks.domain.precision import Precision
 from tasks.domain.strategy import Strategy
+from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role, Trial
 from tests.analysis.example_runs import (
     MIRRORED,
@@ -21,14 +22,12 @@ from tests.analysis.example_runs import (
     WORKERS,
     Outcome,
     analyze_example,
-    cell_of,
     grid,
     make_failure,
     make_probes,
     make_result,
     make_run,
     plan,
-    plan_trial,
     read_records,
     realistic,
     record_of,
@@ -49,6 +48,9 @@ def off_by(error: float, strategy: Strategy = MIRRORED, block: int = 2) -> Calla
     return outcome
 
 
+OFF = off_by(1.0)
+
+
 def probed(changed: Callable[[GradientProbe], GradientProbe]) -> Callable[[Trial], Outcome]:
     """Trainings in which the mirrored trials' probes are changed."""
 
@@ -58,10 +60,6 @@ def probed(changed: Callable[[GradientProbe], GradientProbe]) -> Callable[[Trial
         return dataclasses.replace(make_result(trial, 30.0), gradients=changes)
 
     return outcome
-
-
-def largest(analysis: Analysis) -> float:
-    return max(check.difference for check in analysis.equivalence.checks)
 
 
 def reasons(analysis: Analysis) -> list[tuple[str, str, str | None]]:
@@ -121,76 +119,65 @@ def test_whatever_was_probed_must_agree(
     assert str(coverage.problems[0].message).startswith(message)
 
 
-def test_difference_is_relative_to_the_references_norm(tmp_path: Path) -> None:
-    def outcome(trial: Trial) -> Outcome:
-        values = (3.0, 4.0) if trial.strategy is ONE else (3.0, 3.0)
-        probe = GradientProbe(step=1, num_examples=64, loss_sum=2.0, gradient_norm=5.0, projections=values)
-        return dataclasses.replace(make_result(trial, 30.0), gradients=(probe,))
-
-    assert largest(analyze_example(tmp_path, ONCE, outcome)) == pytest.approx((1 / 2) ** 0.5 / 5)
-
-
-def test_projections_estimate_the_difference_of_whole_gradients(tmp_path: Path) -> None:
+def random_gradients() -> tuple[list[tuple[float, tuple[float, ...]]], float]:
+    """Norm and projections of two whole gradients, one of them a little off; how far they are apart, relatively."""
     generator = np.random.default_rng(1)
     gradient, error = generator.standard_normal((2, 1000))
-    vectors = generator.standard_normal((64, 1000))
+    vectors, error = generator.standard_normal((64, 1000)), 1e-3 * error
+    probes = [(float(np.linalg.norm(own)), tuple((vectors @ own).tolist())) for own in (gradient, gradient + error)]
+    return probes, float(np.linalg.norm(error) / np.linalg.norm(gradient))
 
+
+@pytest.mark.parametrize(
+    ("probes", "difference", "tolerance"),
+    [
+        ([(5.0, (3.0, 4.0)), (5.0, (3.0, 3.0))], (1 / 2) ** 0.5 / 5, 1e-6),
+        (*random_gradients(), 0.3),  # standard error of the estimate: sqrt(2 / 64) / 2
+    ],
+    ids=["by hand", "of whole gradients"],
+)
+def test_difference_is_estimated_by_projections_relative_to_the_references_norm(
+    tmp_path: Path, probes: list[tuple[float, tuple[float, ...]]], difference: float, tolerance: float
+) -> None:
     def outcome(trial: Trial) -> Outcome:
-        own = gradient if trial.strategy is ONE else gradient + 1e-3 * error
-        probe = GradientProbe(
-            step=1,
-            num_examples=64,
-            loss_sum=2.0,
-            gradient_norm=float(np.linalg.norm(own)),
-            projections=tuple((vectors @ own).tolist()),
-        )
+        norm, values = probes[trial.strategy is MIRRORED]
+        probe = GradientProbe(step=1, num_examples=64, loss_sum=2.0, gradient_norm=norm, projections=values)
         return dataclasses.replace(make_result(trial, 30.0), gradients=(probe,))
 
-    exact = 1e-3 * np.linalg.norm(error) / np.linalg.norm(gradient)
-    # standard error of the estimate: sqrt(2 / 64) / 2
-    assert largest(analyze_example(tmp_path, ONCE, outcome)) == pytest.approx(exact, rel=0.3)
+    checks = analyze_example(tmp_path, ONCE, outcome).equivalence.checks
+    assert max(check.difference for check in checks) == pytest.approx(difference, rel=tolerance)
 
 
-def test_without_a_one_device_trial_nothing_is_checked(tmp_path: Path) -> None:
-    off, sweep = off_by(1.0, block=1), grid(strategies=(MIRRORED, WORKERS), num_epochs=1)
-    analysis = analyze_example(tmp_path, sweep, lambda trial: None if trial.strategy is ONE else off(trial))
+def without_gradients(trial: Trial) -> Outcome:
+    probes = () if trial.strategy is MIRRORED else make_probes(trial)
+    return dataclasses.replace(make_result(trial, 30.0), gradients=probes)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "outcome", "num_checks", "num_unchecked"),
+    [
+        (grid(2, strategies=(MIRRORED, WORKERS), num_epochs=1), lambda t: None if t.strategy is ONE else OFF(t), 0, 12),
+        (TWO, lambda t: make_failure(t) if (t.strategy, t.block) == (ONE, 2) else OFF(t), 2, 1),
+        (TWO, without_gradients, 2, 2),
+        (TWO, lambda t: None, 0, 0),
+    ],
+    ids=["no one-device trial", "a failed one", "no gradients", "no records"],
+)
+def test_what_cannot_be_checked_is_counted_and_valid(
+    tmp_path: Path, sweep: Sweep, outcome: Callable[[Trial], Outcome], num_checks: int, num_unchecked: int
+) -> None:
+    analysis = analyze_example(tmp_path, sweep, outcome)
+    assert (len(analysis.equivalence.checks), analysis.equivalence.num_unchecked) == (num_checks, num_unchecked)
     assert analysis.coverage.invalid == 0
-    assert (analysis.equivalence.checks, analysis.equivalence.num_unchecked) == ((), 6)
 
 
 @pytest.mark.parametrize("role", [Role.BASELINE, Role.REFERENCE])
 def test_grid_without_one_device_is_checked_against_what_it_is_set_against(tmp_path: Path, role: Role) -> None:
-    off, sweep = off_by(1.0, block=1), grid(strategies=(MIRRORED,), num_epochs=1, global_batch_sizes=(64,))
-    analysis = analyze_example(tmp_path, sweep, lambda t: off(t) if t.role in (role, Role.MEASURED) else None)
+    sweep = grid(2, strategies=(MIRRORED,), num_epochs=1, global_batch_sizes=(64,))
+    analysis = analyze_example(tmp_path, sweep, lambda t: OFF(t) if t.role in (role, Role.MEASURED) else None)
     assert [(p.cell.strategy, p.reason) for p in analysis.coverage.problems if p.shortfall == "invalid"] == [
         (MIRRORED, "gradients_disagree")
     ]
-
-
-def test_discarded_trial_is_no_reference_and_raises_no_alarm(tmp_path: Path) -> None:
-    run = make_run(ONCE)
-    discarded = make_result(plan_trial(run, cell_of(ONE, 64), role=Role.DISCARDED), 1.0, gradient_error=1.0)
-    records = [record_of(run, outcome) for outcome in (discarded, *map(realistic, plan(run)))]
-    equivalence = analyze(run, read_records(tmp_path, records)).equivalence
-    assert ([check.difference for check in equivalence.checks], equivalence.num_unchecked) == ([0.0, 0.0], 0)
-
-
-def test_block_whose_one_device_trial_failed_is_unchecked(tmp_path: Path) -> None:
-    def outcome(trial: Trial) -> Outcome:
-        return make_failure(trial) if (trial.strategy, trial.block) == (ONE, 2) else off_by(1.0)(trial)
-
-    analysis = analyze_example(tmp_path, TWO, outcome)
-    assert (len(analysis.equivalence.checks), analysis.equivalence.num_unchecked) == (2, 1)
-    assert analysis.coverage.invalid == 0
-
-
-def test_trial_without_gradients_is_unchecked(tmp_path: Path) -> None:
-    def outcome(trial: Trial) -> Outcome:
-        probes = () if trial.strategy is MIRRORED else make_probes(trial)
-        return dataclasses.replace(make_result(trial, 30.0), gradients=probes)
-
-    equivalence = analyze_example(tmp_path, TWO, outcome).equivalence
-    assert ([check.difference for check in equivalence.checks], equivalence.num_unchecked) == ([0.0, 0.0], 2)
 
 
 def test_earlier_finding_keeps_its_name(tmp_path: Path) -> None:
@@ -226,11 +213,6 @@ def test_precisions_have_tolerances_and_references_of_their_own(tmp_path: Path) 
         (Precision.MIXED_BFLOAT16, True),
     }
     assert [p.cell.setting.precision for p in analysis.coverage.problems] == [Precision.FLOAT32]
-
-
-def test_run_without_records_has_nothing_to_check(tmp_path: Path) -> None:
-    equivalence = analyze_example(tmp_path, TWO, lambda trial: None).equivalence
-    assert (equivalence.checks, equivalence.num_unchecked) == ((), 0)
 
 
 def test_xla_is_compared_with_the_setting_without(tmp_path: Path) -> None:

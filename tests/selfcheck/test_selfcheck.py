@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tasks.analysis import statistics
-from tasks.analysis.pairs import _declare
+from tasks.analysis.pairs import declare
 from tasks.analysis.statistics import ALPHA, Comparison, Decisions, Verdict, judge_family, log_ratios
 from tasks.domain.device import DeviceType
 from tasks.domain.exit_code import ExitCode
@@ -36,7 +36,7 @@ def test_simulated_pairs_are_the_declared_ones() -> None:
     """Whichever of the two is set against the other."""
     declared = [
         (cell.global_batch_size, {CELLS[cell.strategy, Role.MEASURED], CELLS[against.strategy, role]})
-        for cell, against, role in _declare(Sweep(), DeviceType.CPU_SLICE)
+        for cell, against, role in declare(Sweep(), DeviceType.CPU_SLICE)
     ]
     wanted = [(batch, set(pair)) for batch in Sweep().global_batch_sizes for pair in simulation.PAIRS]
     assert len(Sweep().global_batch_sizes) == simulation.NUM_BATCHES
