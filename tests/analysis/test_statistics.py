@@ -24,6 +24,7 @@ from tasks.analysis.statistics import (
     sign_flip_p,
     widest_half_width,
 )
+from tasks.analysis.summary import Summary, summarize
 
 SLEEP = np.array([1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4])
 """Student 1908, R's `sleep`: t = 4.0621, p = .002833, interval .7001142 to 2.4598858."""
@@ -47,11 +48,6 @@ def test_paired_t_test_is_students() -> None:
     assert judge_family([-SLEEP])[0].verdict is Verdict.SLOWER
 
 
-def test_t_test_agrees_with_scipy() -> None:
-    for pair in judge_family([SLEEP, MAIZE / 1000]):
-        assert pair.p_value == pytest.approx(stats.ttest_1samp(pair.differences, 0).pvalue)
-
-
 def test_exact_sign_flip_is_fishers() -> None:
     assert sign_flip_p(MAIZE) == pytest.approx(1726 / 32768)
     (found,) = judge_family([MAIZE / 100])
@@ -66,10 +62,9 @@ def test_sign_flip_is_the_enumeration(n: int) -> None:
     assert sign_flip_p(values) == np.mean(np.array(sums) >= abs(values.sum()) - 1e-9)
 
 
-def test_sign_flip_stops_where_it_would_take_too_long() -> None:
-    assert sign_flip_p(np.ones(22)) == 2 / 2**22
-    assert sign_flip_p(np.ones(23)) is None
-    assert sign_flip_p(np.ones(0)) is None
+@pytest.mark.parametrize(("n", "p_value"), [(0, None), (22, 2 / 2**22), (23, None)])
+def test_sign_flip_stops_where_it_would_take_too_long(n: int, p_value: float | None) -> None:
+    assert sign_flip_p(np.ones(n)) == p_value
 
 
 def test_holm_on_a_hand_made_family() -> None:
@@ -127,9 +122,8 @@ def test_below_six_blocks_nothing_is_judged(n: int) -> None:
     assert found.blocks_needed == 6
 
 
-def test_five_and_seven_blocks() -> None:
+def test_seven_blocks_by_hand() -> None:
     five, seven = judge_family([np.arange(1.0, 6) / 10, np.arange(1.0, 8) / 10])
-    assert (five.verdict, five.ratio) == (Verdict.INCONCLUSIVE, pytest.approx(math.exp(0.3)))
     # mean .4, standard deviation sqrt(14/3)/10, t = 4.8990 with 6 degrees of freedom, p = .00271; t(.9875) = 2.9687
     assert (seven.p_value, seven.level, seven.verdict) == (pytest.approx(0.002714, abs=1e-6), 0.975, Verdict.FASTER)
     assert math.log(seven.low) == pytest.approx(0.4 - 2.96869 * 0.0816497, abs=1e-6)
@@ -167,8 +161,7 @@ def test_zero_variance_is_certain() -> None:
 
 def test_noise_is_pooled_over_the_family() -> None:
     wide = np.array([0.2, -0.1, 0.15, -0.12, 0.1, 0.1])
-    alone = judge_family([wide])[0]
-    among = judge_family([wide, STEADY, STEADY, STEADY])[0]
+    alone, among = judge_family([wide])[0], judge_family([wide, STEADY, STEADY, STEADY])[0]
     assert alone.verdict is among.verdict is Verdict.INCONCLUSIVE
     assert alone.blocks_needed > among.blocks_needed > 6
 
@@ -176,15 +169,6 @@ def test_noise_is_pooled_over_the_family() -> None:
 def test_what_no_number_of_blocks_decides_says_so() -> None:
     noisy = np.array([1.0, -1, 1, -1, 1, -1]) + math.log(1.05)
     assert judge_family([noisy])[0].blocks_needed is None
-
-
-def test_needed_blocks_decide_as_often_as_they_promise() -> None:
-    source = np.random.default_rng(3)
-    # mean .06 and sample deviation .071 in 6 blocks: the pilot happens to be exactly true
-    shape = np.array([1.0, -1, 1, -1, 1, -1]) / math.sqrt(1.2)
-    needed = judge_family([0.06 + 0.071 * shape])[0].blocks_needed
-    runs = [judge_family([source.normal(0.06, 0.071, needed)])[0].verdict for _ in range(300)]
-    assert np.mean([verdict is Verdict.FASTER for verdict in runs]) > 0.9
 
 
 @pytest.mark.parametrize(("power", "needed"), [(0.8, 34), (0.9, 44), (0.95, 54)])
@@ -218,10 +202,6 @@ def test_what_is_not_finite_is_refused(judge: Callable[..., object]) -> None:
                 judge_all([STEADY, np.array([value])])
 
 
-def test_empty_family_has_no_comparisons() -> None:
-    assert judge_family([]) == ()
-
-
 @pytest.mark.parametrize(
     ("differences", "verdict"),
     [
@@ -250,15 +230,25 @@ def test_accuracy_interval_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("n", "low", "high", "coverage"),
-    [(5, 1, 5, 0.9375), (6, 1, 6, 0.96875), (7, 1, 7, 0.984375), (10, 2, 9, 0.978516), (20, 6, 15, 0.958611)],
+    [
+        (1, 1, 1, None),
+        (4, 1, 4, None),
+        (5, 1, 5, 0.9375),
+        (6, 1, 6, 0.96875),
+        (7, 1, 7, 0.984375),
+        (10, 2, 9, 0.978516),
+        (20, 6, 15, 0.958611),
+    ],
 )
-def test_order_statistics_cover_the_median(n: int, low: int, high: int, coverage: float) -> None:
-    values = np.random.default_rng(4).permutation(np.arange(1.0, n + 1))
-    assert order_statistic_interval(values) == (low, high, pytest.approx(coverage, abs=1e-6))
+def test_order_statistics_cover_the_median(n: int, low: int, high: int, coverage: float | None) -> None:
+    summary = Summary(tuple(np.random.default_rng(4).permutation(np.arange(1.0, n + 1)).tolist()))
+    assert (summary.n, summary.low, summary.high) == (n, low, high)
+    assert summary.coverage == (coverage and pytest.approx(coverage, abs=1e-6))
+    assert summary.median == (n + 1) / 2
 
 
-def test_four_values_have_no_interval_for_the_median() -> None:
-    assert order_statistic_interval(np.arange(4.0)) is None
+def test_summary_of_nothing_is_nothing() -> None:
+    assert summarize([]) is summarize([float("nan")]) is None
 
 
 def ends(found: Estimate) -> tuple[float | None, ...]:
@@ -281,13 +271,3 @@ def test_interval_of_a_quotient_is_welchs() -> None:
 def test_samples_without_variance_have_a_point_for_an_interval() -> None:
     found = estimate_quotient(np.full(3, 0.5), np.full(3, 0.25))
     assert ends(found) == pytest.approx((math.exp(0.25),) * 3)
-
-
-def test_stacked_families_are_judged_as_single_ones() -> None:
-    stacked = np.random.default_rng(5).normal(0.04, 0.06, (20, 4, 8))
-    found = statistics.decide(np.full((20, 4), 8), stacked.mean(axis=-1), stacked.std(axis=-1, ddof=1))
-    for index, family in enumerate(stacked):
-        pairs = judge_family(list(family))
-        assert [pair.verdict for pair in pairs] == found.verdict[index].tolist()
-        assert [pair.level for pair in pairs] == pytest.approx(found.level[index].tolist())
-        assert [math.log(pair.low) for pair in pairs] == pytest.approx(found.low[index].tolist())
