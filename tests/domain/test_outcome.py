@@ -16,10 +16,9 @@ def test_every_reason_is_its_code_and_says_what_it_means(reason: Rule) -> None:
     assert adapter.validate_json(adapter.dump_json(reason)) is reason
 
 
-def test_codes_are_used_once() -> None:
+def test_codes_are_used_once_and_explained_each_by_itself() -> None:
     codes = [*InvalidReason, *FailureReason]
-    assert len(set(codes)) == len(codes)
-    assert len({code.doc for code in codes}) == len(codes)
+    assert len(set(codes)) == len({code.doc for code in codes}) == len(codes)
 
 
 @pytest.mark.parametrize(
