@@ -13,7 +13,7 @@ from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role, Trial
 from tasks.planning.planner import Again, Recorded, forecast, next_trials, plan_block
 from tasks.planning.stopping import Finished
-from tests.domain.test_sweep import DATA
+from tests.examples import DATA
 
 CPU = DeviceType.CPU_SLICE
 ONE, MIRRORED, WORKERS = Strategy
@@ -51,17 +51,12 @@ def block(sweep: Sweep, number: int, is_whole: bool = True) -> list[Trial]:
     return list(plan_block(sweep, CPU, DATA, number, is_whole))
 
 
-def test_every_member_once_a_block() -> None:
-    done = drive(grid(3))
+def test_every_member_once_a_block_with_the_blocks_seed() -> None:
+    done = drive(grid(3, seed=7))
     assert len(done) == 3 * 14
     assert Counter((t.block, t.role, t.cell) for t in done).most_common(1)[0][1] == 1
-    assert [t.block for t in done] == [1] * 14 + [2] * 14 + [3] * 14
-    assert Counter(t.role for t in done if t.block == 2) == {
-        "measured": 9,
-        "reference": 3,
-        "baseline": 1,
-        "discarded": 1,
-    }
+    assert [(t.block, t.seed) for t in done] == [(1, 7)] * 14 + [(2, 8)] * 14 + [(3, 9)] * 14
+    assert Counter(t.role for t in done) == {"measured": 27, "reference": 9, "baseline": 3, "discarded": 3}
 
 
 def test_discarded_trial_comes_first_and_is_short() -> None:
@@ -70,10 +65,6 @@ def test_discarded_trial_comes_first_and_is_short() -> None:
     first = done[0]
     assert (first.cell, first.num_epochs, first.num_train_examples) == (Sweep().cells[0], 1, 64 * 64)
     assert block(grid(1, max_train_examples=1000), 1)[0].num_train_examples == 1000
-
-
-def test_block_trains_every_member_with_its_own_seed() -> None:
-    assert {(t.block, t.seed) for t in drive(grid(3, seed=7))} == {(1, 7), (2, 8), (3, 9)}
 
 
 def test_order_is_shuffled_by_a_logged_seed() -> None:
@@ -119,10 +110,6 @@ def test_trials_that_both_kinds_of_block_share_decide_no_kind_and_are_not_repeat
     assert rest == tuple(trial for trial in block(sweep, 2, is_whole=False) if trial.role is Role.MEASURED)
 
 
-def test_run_begins_anew_where_the_sweep_is_another() -> None:
-    assert len(asked(Sweep(seed=2), block(Sweep(seed=1), 1))) == 14
-
-
 def test_blocks_are_added_until_the_widest_pair_is_narrow_enough() -> None:
     sweep = replace(SINGLE, min_blocks=3, num_whole_blocks=2, half_width=0.05)
     done = [trial for number in (1, 2, 3) for trial in block(sweep, number, is_whole=number < 3)]
@@ -133,12 +120,9 @@ def test_blocks_are_added_until_the_widest_pair_is_narrow_enough() -> None:
     assert {trial.block for trial in asked(sweep, done[:4], half_width=0.01)} == {3}  # fewer than min_blocks
 
 
-def test_whole_blocks_that_were_asked_for_are_trained_however_narrow_the_pairs() -> None:
+def test_whole_blocks_that_were_asked_for_are_trained_however_narrow_the_pairs_and_never_more_than_the_most() -> None:
     done = drive(replace(SINGLE, min_blocks=2, num_whole_blocks=4), half_width=0.001)
     assert [trial.num_epochs for trial in done if trial.role is Role.MEASURED] == [5, 5, 5, 5]
-
-
-def test_no_block_is_added_to_the_most_that_were_asked_for() -> None:
     sweep = replace(SINGLE, min_blocks=2, max_blocks=3)
     assert len(done := drive(sweep, half_width=0.9)) == 6
     assert ask(sweep, done) == Finished("3 blocks are recorded, the most that were asked for")
@@ -150,11 +134,7 @@ def test_within_a_budget_the_first_trial_comes_alone_and_gives_the_pace() -> Non
     assert first.role is Role.DISCARDED
     rest = asked(sweep, [first], seconds_left=290.0, examples_per_second={(Role.DISCARDED, first.cell): 6000.0})
     assert [(trial.role, trial.num_epochs) for trial in rest] == [(Role.MEASURED, 5)]
-
-
-def test_first_trial_that_left_no_pace_is_not_run_again() -> None:
-    first = block(SINGLE, 1)[0]
-    assert [trial.role for trial in asked(SINGLE, [first], seconds_left=100.0)] == [Role.MEASURED]
+    assert asked(sweep, [first], seconds_left=290.0) == rest  # also where the first one left no pace
 
 
 @pytest.mark.parametrize(
@@ -214,28 +194,25 @@ def test_budget_is_not_spent_on_short_blocks_once_the_pairs_are_narrow_enough() 
     assert isinstance(ask(sweep, done, seconds_left=60.0, **known), Finished)
 
 
-def test_replicas_by_strategy() -> None:
-    shape = {
-        t.strategy: (t.num_workers, t.replicas_per_worker, t.num_replicas)
-        for t in block(Sweep(), 1)
-        if t.role is Role.MEASURED
+def test_trials_have_the_shape_of_their_strategy_and_role() -> None:
+    shapes = {
+        (t.role, t.strategy, t.num_workers, t.replicas_per_worker, t.cores_per_replica)
+        for t in block(Sweep(cores_per_replica=2), 1)
     }
-    assert shape == {ONE: (1, 1, 1), MIRRORED: (1, 2, 2), WORKERS: (2, 1, 2)}
-
-
-def test_reference_holds_the_cores_of_all_slices() -> None:
-    cores = {(t.role, t.num_replicas * t.cores_per_replica) for t in block(Sweep(cores_per_replica=2), 1)}
-    assert cores == {("measured", 2), ("measured", 4), ("reference", 4), ("baseline", 2), ("discarded", 2)}
+    assert shapes == {
+        *((Role.MEASURED, *shape) for shape in ((ONE, 1, 1, 2), (MIRRORED, 1, 2, 2), (WORKERS, 2, 1, 2))),
+        (Role.REFERENCE, ONE, 1, 1, 4),  # the cores of all slices
+        (Role.BASELINE, ONE, 1, 1, 2),
+        (Role.DISCARDED, ONE, 1, 1, 2),
+    }
 
 
 def test_cpu_settings_never_reach_a_gpu() -> None:
     for trial in plan_block(Sweep(), DeviceType.GPU, DATA, 1):
         assert (trial.cores_per_replica, trial.micro_batch_size) == (None, None)
-        assert trial.role is not Role.REFERENCE
-    for trial in block(Sweep(), 1):
-        assert trial.micro_batch_size == 64
-    for trial in block(Sweep(loops=(Loop.STEP,)), 1):
-        assert (trial.micro_batch_size, trial.steps_per_call) == (None, 1)
+    assert {trial.micro_batch_size for trial in block(Sweep(), 1)} == {64}
+    by_step = block(Sweep(loops=(Loop.STEP,)), 1)
+    assert {(trial.micro_batch_size, trial.steps_per_call) for trial in by_step} == {(None, 1)}
 
 
 def test_second_look_measures_the_named_cells_in_both_arms_after_the_last_block() -> None:
@@ -262,8 +239,4 @@ def test_second_look_that_was_begun_is_completed_and_no_other_begun_without_time
     begun = list(asked(sweep, done, again=replace(late, seconds_left=1000.0)))
     assert asked(sweep, [*done, begun[0]], again=replace(late, seconds_left=1000.0)) == tuple(begun[1:])
     assert isinstance(ask(sweep, [*done, *begun], again=late, examples_per_second=RATES), Finished)
-
-
-def test_nothing_far_out_is_no_second_look() -> None:
-    sweep = grid(1)
-    assert len(drive(sweep, again=Again(cells=(), num_blocks=2))) == len(drive(sweep))
+    assert isinstance(ask(sweep, done, again=replace(late, cells=(), seconds_left=None)), Finished)

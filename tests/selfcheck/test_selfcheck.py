@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,6 @@ from tasks.selfcheck import simulation
 from tasks.selfcheck.selfcheck import BANDS, Figure, Finding, judge_real, main, measure
 from tasks.selfcheck.simulation import MIRRORED, Noise, declared_differences, run_families, simulate_seconds, slowed
 
-FALSE_CALLS = {Figure.FAMILY}
 POWER = {Figure.FOUND_3, Figure.FOUND_5, Figure.FOUND_10, Figure.FOUND_20}
 CELLS = {
     (Strategy.ONE_DEVICE, Role.MEASURED): simulation.ONE_DEVICE,
@@ -34,14 +34,13 @@ CELLS = {
 
 def test_simulated_pairs_are_the_declared_ones() -> None:
     """Whichever of the two is set against the other."""
-    declared = [
-        (cell.global_batch_size, {CELLS[cell.strategy, Role.MEASURED], CELLS[against.strategy, role]})
+    declared = Counter(
+        (cell.global_batch_size, frozenset({CELLS[cell.strategy, Role.MEASURED], CELLS[against.strategy, role]}))
         for cell, against, role in declare(Sweep(), DeviceType.CPU_SLICE)
-    ]
-    wanted = [(batch, set(pair)) for batch in Sweep().global_batch_sizes for pair in simulation.PAIRS]
-    assert len(Sweep().global_batch_sizes) == simulation.NUM_BATCHES
-    assert len(declared) == len(wanted)
-    assert all(pair in declared for pair in wanted)
+    )
+    batches = Sweep().global_batch_sizes
+    assert declared == Counter((batch, frozenset(pair)) for batch in batches for pair in simulation.PAIRS)
+    assert len(batches) == simulation.NUM_BATCHES
 
 
 def failing(num_families: int = 400) -> set[Figure]:
@@ -52,7 +51,7 @@ def test_product_passes_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(num_families=400) is ExitCode.OK
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + len(BANDS) + 1 + 2
-    assert [line.split()[-4:] for line in lines[:1]] == [["normal", "t3", "outliers", "drift"]]
+    assert lines[0].split()[-4:] == ["normal", "t3", "outliers", "drift"]
     assert lines[-1] == "Every figure lies within its band."
 
 
@@ -68,25 +67,22 @@ def test_json_holds_every_figure_and_the_seed_repeats_it(capsys: pytest.CaptureF
     assert {row["figure"] for row in answers[0]["findings"]} == set(Figure)
 
 
-@pytest.mark.parametrize("count", [0, 99, 20_001])
-def test_too_few_or_too_many_families_are_refused(count: int) -> None:
-    with pytest.raises(Refusal, match=f"num_families={count} must be a whole number from 100 to 20000"):
-        main(num_families=count)
-    with pytest.raises(Refusal, match="seed=-1 must be a whole number from 0"):
-        main(100, seed=-1)
-
-
-def without_holm(p_values: Any) -> Any:
-    return p_values <= ALPHA, np.full(p_values.shape, ALPHA)
-
-
-def of_other_blocks(seconds: Any, against: Any) -> Any:
-    return log_ratios(seconds, np.roll(against, 1, axis=-1))
+@pytest.mark.parametrize(
+    ("count", "seed", "sentence"),
+    [
+        (99, 1, "num_families=99 must be a whole number from 100 to 20000"),
+        (20_001, 1, "num_families=20001 must be a whole number from 100 to 20000"),
+        (100, -1, "seed=-1 must be a whole number from 0"),
+    ],
+)
+def test_nonsense_is_refused(count: int, seed: int, sentence: str) -> None:
+    with pytest.raises(Refusal, match=sentence):
+        main(count, seed)
 
 
 def test_it_fails_without_holm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(statistics, "holm", without_holm)
-    assert failing() >= FALSE_CALLS
+    monkeypatch.setattr(statistics, "holm", lambda p_values: (p_values <= ALPHA, np.full(p_values.shape, ALPHA)))
+    assert Figure.FAMILY in failing()
     assert main(num_families=400) is ExitCode.INVALID
     sentences = capsys.readouterr().out.split("\n\n")[1].splitlines()
     assert sentences[0].startswith("normal noise of 5.0%: equal families with any pair called faster or slower: ")
@@ -94,7 +90,7 @@ def test_it_fails_without_holm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 
 def test_it_fails_where_blocks_are_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulation, "log_ratios", of_other_blocks)
+    monkeypatch.setattr(simulation, "log_ratios", lambda own, other: log_ratios(own, np.roll(other, 1, axis=-1)))
     assert failing() >= {Figure.BLOCKS, Figure.EQUAL, Figure.FOUND_10}
 
 
@@ -115,14 +111,6 @@ def test_it_fails_with_another_constant(
 ) -> None:
     monkeypatch.setattr(statistics, name, value)
     assert figure in failing()
-
-
-def altered(change: Callable[[Decisions, Any], dict[str, Any]]) -> Callable[[Any, Any, Any], Decisions]:
-    def decide(num_blocks: Any, means: Any, deviations: Any) -> Decisions:
-        decisions = statistics.decide(num_blocks, means, deviations)
-        return decisions._replace(**change(decisions, means))
-
-    return decide
 
 
 @pytest.mark.parametrize(
@@ -147,15 +135,17 @@ def altered(change: Callable[[Decisions, Any], dict[str, Any]]) -> Callable[[Any
 def test_it_fails_where_a_rule_never_or_always_fires(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[Decisions, Any], dict[str, Any]], figures: set[Figure]
 ) -> None:
-    monkeypatch.setattr(simulation, "decide", altered(change))
+    def decide(num_blocks: Any, means: Any, deviations: Any) -> Decisions:
+        decisions = statistics.decide(num_blocks, means, deviations)
+        return decisions._replace(**change(decisions, means))
+
+    monkeypatch.setattr(simulation, "decide", decide)
     assert failing() >= figures
 
 
 def test_it_fails_where_the_stop_rule_looks_at_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop_early(sweep: Sweep, *, num_blocks: int, **_: Any) -> bool | Finished:
-        return Finished("enough") if num_blocks == 6 else True
-
-    monkeypatch.setattr(simulation, "next_block", stop_early)
+    stop = Finished("enough")
+    monkeypatch.setattr(simulation, "next_block", lambda _, num_blocks, **known: num_blocks < 6 or stop)
     assert Figure.BLOCKS in failing()
 
 
