@@ -2,10 +2,13 @@
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +16,6 @@ import pyarrow.parquet as pq
 
 from tasks.analysis.analysis import Analysis, analyze
 from tasks.domain.cell import Arm, Cell, Setting
-from tasks.domain.dataset import PreparedDataset
 from tasks.domain.device import DeviceType
 from tasks.domain.loop import Loop
 from tasks.domain.outcome import (
@@ -36,24 +38,16 @@ from tasks.results.environment import Environment
 from tasks.results.record import Record, build_record
 from tasks.results.run import End, Run
 from tasks.results.store import RunFolder, Tables
+from tests.examples import DATA
 
 Outcome = TrialResult | TrialFailure | None
 """What a trial left behind; None for no record at all."""
 
 ONE, MIRRORED, WORKERS = Strategy.ONE_DEVICE, Strategy.MIRRORED, Strategy.MULTI_WORKER_MIRRORED
 
-SECONDS = {
-    (ONE, 32): 64.0,
-    (ONE, 64): 61.0,
-    (ONE, 128): 59.0,
-    (ONE, 256): 58.0,
-    (MIRRORED, 64): 33.0,
-    (MIRRORED, 128): 32.0,
-    (MIRRORED, 256): 31.0,
-    (WORKERS, 64): 44.0,
-    (WORKERS, 128): 38.0,
-    (WORKERS, 256): 34.0,
-}
+SECONDS = {(ONE, 32): 64.0, (ONE, 64): 61.0, (ONE, 128): 59.0, (ONE, 256): 58.0}
+SECONDS |= {(MIRRORED, 64): 33.0, (MIRRORED, 128): 32.0, (MIRRORED, 256): 31.0}
+SECONDS |= {(WORKERS, 64): 44.0, (WORKERS, 128): 38.0, (WORKERS, 256): 34.0}
 """Seconds that 5 epochs of the example's points take."""
 REFERENCE_FACTOR = 0.75
 """How many times as long a training takes on one device of two cores."""
@@ -79,6 +73,7 @@ ENVIRONMENT = Environment(
     commit="0123456789abcdef0123456789abcdef01234567",
     is_commit_clean=True,
 )
+VERSIONS = {"stratbench": "0.1.0", "python": "3.11.9", "tensorflow": "2.21.0", "keras": "3.15.0", "numpy": "2.4.6"}
 STARTED = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 
 
@@ -90,6 +85,7 @@ def grid(num_blocks: int = 1, **fields: Any) -> Sweep:
 def make_run(sweep: Sweep | None = None, **changes: object) -> Run:
     """A run that came to its end after all its blocks; `changes` replace its fields, `end=None` lets it go on."""
     sweep = sweep or grid()
+    most = sweep.max_blocks
     fields: dict[str, object] = {
         "run_name": "full-2026-11-22",
         "command": "stratbench run --seed 1",
@@ -100,9 +96,7 @@ def make_run(sweep: Sweep | None = None, **changes: object) -> Run:
         "num_train_examples": min(sweep.max_train_examples or 60_000, 60_000),
         "num_test_examples": 10_000,
         "num_classes": 10,
-        "end": End(
-            reason=f"{sweep.max_blocks} blocks are recorded, the most that were asked for", num_blocks=sweep.max_blocks
-        ),
+        "end": End(reason=f"{most} blocks are recorded, the most that were asked for", num_blocks=most),
     }
     return Run(**(fields | changes))  # type: ignore[arg-type]
 
@@ -127,15 +121,7 @@ def plan(run: Run) -> list[Trial]:
 @cache
 def _block(run: Run, block: int) -> tuple[Trial, ...]:
     """A block as the product plans it, the discarded trial first; the sweep's first blocks are whole."""
-    data = PreparedDataset(
-        source=run.sweep.dataset,
-        digest=run.dataset_digest,
-        directory="/nowhere",
-        num_train_examples=run.num_train_examples,
-        num_test_examples=run.num_test_examples,
-        image_shape=(28, 28, 1),
-        num_classes=run.num_classes,
-    )
+    data = replace(DATA, digest=run.dataset_digest, num_train_examples=run.num_train_examples)
     num_whole = run.sweep.num_whole_blocks
     return plan_block(run.sweep, run.device, data, block, num_whole is None or block <= num_whole)
 
@@ -154,7 +140,6 @@ def make_result(
     batch size, but for the relative error `gradient_error`.
     """
     accuracies = accuracies or (0.97,) * trial.num_epochs
-    chance = random.Random(trial.key)
     epoch_seconds = seconds / len(accuracies)
     accuracies = accuracies[: trial.num_epochs]
     seconds = epoch_seconds * len(accuracies)
@@ -178,11 +163,7 @@ def make_result(
             )
             for number, accuracy in enumerate(accuracies, start=1)
         ),
-        windows=tuple(
-            window
-            for epoch in range(1, len(accuracies) + 1)
-            for window in _windows(trial, epoch, epoch_seconds, window_noise, chance)
-        ),
+        windows=tuple(_windows(trial, epoch_seconds, window_noise)),
         gradients=make_probes(trial, gradient_error),
         phase_seconds={str(phase): value for phase, value in phases.items()},
         wall_seconds=sum(phases.values()) + 0.05,
@@ -193,32 +174,24 @@ def make_result(
         max_resident_bytes=800 * 2**20 * trial.num_workers,
         peak_device_memory_bytes=None,
         reduction_seconds=None if trial.num_replicas == 1 else 0.0009,
-        versions={
-            "stratbench": "0.1.0",
-            "python": "3.11.9",
-            "tensorflow": "2.21.0",
-            "keras": "3.15.0",
-            "numpy": "2.4.6",
-        },
+        versions=VERSIONS,
     )
 
 
-def make_probes(trial: Trial, error: float = 0.0, num_steps: int = 2) -> tuple[GradientProbe, ...]:
+def make_probes(trial: Trial, error: float = 0.0) -> tuple[GradientProbe, ...]:
     """Gradients, the same for every trial of a seed and batch size but for a relative L2 difference `error`."""
-    chance = random.Random(f"{trial.seed}:{trial.global_batch_size}")
-    probes = []
-    for step in range(1, num_steps + 1):
+    chance, probes = random.Random(f"{trial.seed}:{trial.global_batch_size}"), []
+    for step in (1, 2):
         norm, projections = 1.5 / step, [chance.gauss() for _ in range(8)]
-        scale = norm / (sum(value**2 for value in projections) / len(projections)) ** 0.5  # the estimate is exact
-        probes.append(
-            GradientProbe(
-                step=step,
-                num_examples=trial.global_batch_size,
-                loss_sum=2.3 * trial.global_batch_size,
-                gradient_norm=norm,
-                projections=tuple((1 + error) * scale * value for value in projections),
-            )
+        scale = (1 + error) * norm / math.sqrt(fmean(value**2 for value in projections))  # the estimate is exact
+        probe = GradientProbe(
+            step=step,
+            num_examples=trial.global_batch_size,
+            loss_sum=2.3 * trial.global_batch_size,
+            gradient_norm=norm,
+            projections=tuple(scale * value for value in projections),
         )
+        probes.append(probe)
     return tuple(probes)
 
 
@@ -332,14 +305,15 @@ def session(folder: Path, differences: tuple[float, ...], one_seconds: float = 6
     return analyze_example(folder / "run", grid(len(differences), **axes), outcome, run_name=folder.name)
 
 
-def _windows(trial: Trial, epoch: int, epoch_seconds: float, noise: float, chance: random.Random) -> list[StepWindow]:
-    windows = []
-    for start in range(0, trial.steps_per_epoch, WINDOW_STEPS):
-        steps = min(WINDOW_STEPS, trial.steps_per_epoch - start)
-        examples = min(steps * trial.global_batch_size, trial.num_train_examples - start * trial.global_batch_size)
-        factor = 1 + noise * abs(chance.gauss()) if noise else 1.0
-        seconds = epoch_seconds * steps / trial.steps_per_epoch * factor
-        windows.append(
-            StepWindow(epoch=epoch, first_step=start + 1, num_steps=steps, num_examples=examples, seconds=seconds)
+def _windows(trial: Trial, epoch_seconds: float, noise: float) -> Iterator[StepWindow]:
+    chance = random.Random(trial.key)
+    starts = range(0, trial.steps_per_epoch, WINDOW_STEPS)
+    for epoch, start in product(range(1, trial.num_epochs + 1), starts):
+        steps = range(start + 1, min(start + WINDOW_STEPS, trial.steps_per_epoch) + 1)
+        yield StepWindow(
+            epoch=epoch,
+            first_step=steps[0],
+            num_steps=len(steps),
+            num_examples=sum(map(trial.examples_of, steps)),
+            seconds=epoch_seconds * len(steps) / trial.steps_per_epoch * (1 + noise * abs(chance.gauss())),
         )
-    return windows
