@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from tasks.analysis.statistics import ALPHA, MIN_VERDICT_BLOCKS, Verdict, judge_family
+from tasks.analysis.statistics import ALPHA, MIN_VERDICT_BLOCKS, Floats, Verdict, judge_family
 from tasks.domain.exit_code import ExitCode
 from tasks.domain.refusal import Refusal
 from tasks.domain.sweep import Sweep
@@ -49,29 +49,31 @@ COVERED_AT = 0.10
 Band = tuple[float, float]
 _FALSE, _LEVEL, _COVERED, _MOST, _ALL = (0.0, 0.07), (0.0, 0.05), (0.93, 1.0), (0.95, 1.0), (0.98, 1.0)
 _AS_STATED = (-0.005, 0.01)
-BANDS: dict[tuple[Figure, float], tuple[Band, Band, Band, Band]] = {
-    (Figure.BLOCKS, 0.05): ((15.3, 17.3), (15.4, 17.4), (19.5, 20.0), (17.8, 19.8)),
-    (Figure.SINGLE, 0.05): ((0.03, 0.07), _FALSE, _FALSE, _FALSE),
-    (Figure.FAMILY, 0.05): (_FALSE, _FALSE, _FALSE, _FALSE),
-    (Figure.EQUAL, 0.05): ((0.63, 0.75), (0.70, 0.82), (0.26, 0.37), (0.57, 0.69)),
-    (Figure.AT_MARGIN, 0.05): (_LEVEL, _LEVEL, _LEVEL, _LEVEL),
-    (Figure.FOUND_3, 0.05): ((0.04, 0.11), (0.07, 0.17), (0.02, 0.07), (0.03, 0.10)),
-    (Figure.FOUND_5, 0.05): ((0.27, 0.38), (0.42, 0.53), (0.14, 0.23), (0.24, 0.35)),
-    (Figure.FOUND_10, 0.05): (_MOST, (0.94, 1.0), (0.73, 0.83), (0.94, 1.0)),
-    (Figure.FOUND_20, 0.05): (_ALL, _ALL, _ALL, _ALL),
-    (Figure.COVERED, 0.05): (_COVERED, _COVERED, _COVERED, _COVERED),
-    (Figure.COVERED_AS_STATED, 0.05): ((-0.005, 0.005), _AS_STATED, _AS_STATED, _AS_STATED),
-    (Figure.BLOCKS, 0.03): ((7.7, 9.7), (8.4, 10.4), (19.3, 20.0), (11.3, 13.3)),
-    (Figure.SINGLE, 0.03): ((0.03, 0.07), _FALSE, _FALSE, _FALSE),
-    (Figure.FAMILY, 0.03): (_FALSE, _FALSE, _FALSE, _FALSE),
-    (Figure.EQUAL, 0.03): ((0.79, 0.91), (0.82, 0.94), (0.45, 0.57), (0.70, 0.82)),
-    (Figure.AT_MARGIN, 0.03): (_LEVEL, _LEVEL, _LEVEL, _LEVEL),
-    (Figure.FOUND_3, 0.03): ((0.04, 0.13), (0.10, 0.21), (0.05, 0.14), (0.04, 0.12)),
-    (Figure.FOUND_5, 0.03): ((0.31, 0.42), (0.50, 0.61), (0.29, 0.40), (0.29, 0.41)),
-    (Figure.FOUND_10, 0.03): (_MOST, _MOST, (0.84, 0.94), _MOST),
-    (Figure.FOUND_20, 0.03): (_ALL, _ALL, _ALL, _ALL),
-    (Figure.COVERED, 0.03): (_COVERED, _COVERED, _COVERED, _COVERED),
-    (Figure.COVERED_AS_STATED, 0.03): ((-0.005, 0.005), _AS_STATED, _AS_STATED, _AS_STATED),
+_SAME: dict[Figure, tuple[Band, ...]] = {
+    Figure.SINGLE: ((0.03, 0.07), _FALSE, _FALSE, _FALSE),
+    Figure.FAMILY: (_FALSE,) * 4,
+    Figure.AT_MARGIN: (_LEVEL,) * 4,
+    Figure.FOUND_20: (_ALL,) * 4,
+    Figure.COVERED: (_COVERED,) * 4,
+    Figure.COVERED_AS_STATED: ((-0.005, 0.005), _AS_STATED, _AS_STATED, _AS_STATED),
+}
+BANDS: dict[float, dict[Figure, tuple[Band, ...]]] = {
+    0.05: {
+        **_SAME,
+        Figure.BLOCKS: ((15.3, 17.3), (15.4, 17.4), (19.5, 20.0), (17.8, 19.8)),
+        Figure.EQUAL: ((0.63, 0.75), (0.70, 0.82), (0.26, 0.37), (0.57, 0.69)),
+        Figure.FOUND_3: ((0.04, 0.11), (0.07, 0.17), (0.02, 0.07), (0.03, 0.10)),
+        Figure.FOUND_5: ((0.27, 0.38), (0.42, 0.53), (0.14, 0.23), (0.24, 0.35)),
+        Figure.FOUND_10: (_MOST, (0.94, 1.0), (0.73, 0.83), (0.94, 1.0)),
+    },
+    0.03: {
+        **_SAME,
+        Figure.BLOCKS: ((7.7, 9.7), (8.4, 10.4), (19.3, 20.0), (11.3, 13.3)),
+        Figure.EQUAL: ((0.79, 0.91), (0.82, 0.94), (0.45, 0.57), (0.70, 0.82)),
+        Figure.FOUND_3: ((0.04, 0.13), (0.10, 0.21), (0.05, 0.14), (0.04, 0.12)),
+        Figure.FOUND_5: ((0.31, 0.42), (0.50, 0.61), (0.29, 0.40), (0.29, 0.41)),
+        Figure.FOUND_10: (_MOST, _MOST, (0.84, 0.94), _MOST),
+    },
 }
 """Lowest and highest honest value for each `Noise` in its order, by the standard deviation of one trial's ln seconds.
 
@@ -125,15 +127,14 @@ def measure(num_families: int, seed: int) -> Iterator[Finding]:
     the binomial one.
     """
     sweep = Sweep()
-    for deviation in sorted({deviation for _, deviation in BANDS}, reverse=True):
+    for deviation, bands in BANDS.items():
         for place, noise in enumerate(Noise):
             source = np.random.default_rng([seed, place, round(1000 * deviation)])
             seconds = simulate_seconds(noise, deviation, num_families, sweep.max_blocks, source)
             for figure, samples in _figures(seconds, sweep):
-                yield _finding(figure, noise, deviation, samples, BANDS[figure, deviation][place])
-    seconds = simulate_seconds(
-        Noise.NORMAL, TRIFLE_NOISE, num_families, sweep.max_blocks, np.random.default_rng([seed, len(Noise)])
-    )
+                yield _finding(figure, noise, deviation, samples, bands[figure][place])
+    source = np.random.default_rng([seed, len(Noise)])
+    seconds = simulate_seconds(Noise.NORMAL, TRIFLE_NOISE, num_families, sweep.max_blocks, source)
     is_slowed = true_ratios(MIRRORED, TRIFLE) != 0
     calls = _is_called(run_families(slowed(seconds, MIRRORED, TRIFLE), sweep))[:, is_slowed].mean(axis=1)
     yield _finding(Figure.TRIFLE, Noise.NORMAL, TRIFLE_NOISE, calls, TRIFLE_BAND)
@@ -180,7 +181,7 @@ def judge_real(pairs: Iterable[Sequence[float]]) -> ExitCode:
     return ExitCode.OK if test.pvalue >= LEAST_REAL_P else ExitCode.INVALID
 
 
-def _figures(seconds: NDArray[np.float64], sweep: Sweep) -> Iterator[tuple[Figure, NDArray[np.float64]]]:
+def _figures(seconds: Floats, sweep: Sweep) -> Iterator[tuple[Figure, Floats]]:
     """Each figure with one value a family, from trials of equal cells."""
     equal = run_families(seconds, sweep)
     yield Figure.BLOCKS, equal.num_blocks
@@ -204,9 +205,8 @@ def _is_called(runs: Runs) -> NDArray[np.bool_]:
     return np.isin(runs.decisions.verdict, [Verdict.FASTER, Verdict.SLOWER])
 
 
-def _finding(figure: Figure, noise: Noise, deviation: float, samples: NDArray[np.float64], band: Band) -> Finding:
-    error = float(samples.std()) / math.sqrt(len(samples))
-    value = float(samples.mean())
+def _finding(figure: Figure, noise: Noise, deviation: float, samples: Floats, band: Band) -> Finding:
+    value, error = float(samples.mean()), float(samples.std()) / math.sqrt(len(samples))
     return Finding(figure=figure, noise=noise, deviation=deviation, value=value, error=error, low=band[0], high=band[1])
 
 
@@ -217,8 +217,7 @@ def _table(findings: list[Finding]) -> Iterator[str]:
     for deviation, figure in dict.fromkeys((f.deviation, f.figure) for f in findings):
         line = f"{deviation:5.1%}  {figure:<67}"
         for noise in Noise:
-            finding = found.get((deviation, figure, noise))
-            value, _, low, high = finding.texts if finding else ("",) * 4
-            mark = "" if finding is None or finding.is_within else " !"
-            line += f"{f'{value} ({low}..{high}){mark}' if finding else '':>24}"
-        yield line.rstrip()
+            if finding := found.get((deviation, figure, noise)):
+                value, _, low, high = finding.texts
+                line += f"{f'{value} ({low}..{high})' + ('' if finding.is_within else ' !'):>24}"
+        yield line
