@@ -210,7 +210,7 @@ class Sweep:
             *((Role.REFERENCE, _single(cell, cell.global_batch_size)) for cell in wide),
             *((Role.BASELINE, cell) for cell in (*same_batch, *same_share) if cell not in self.cells),
         )
-        return tuple(dict.fromkeys((role, cell) for role, cell in members if not cell.obstacle))
+        return tuple(dict.fromkeys(members))
 
     def epochs_of(self, role: Role, is_whole: bool) -> int:
         """Epochs of one trial in a whole or a short block."""
