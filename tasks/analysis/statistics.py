@@ -264,8 +264,8 @@ def judge_accuracy(differences: ArrayLike) -> AccuracyComparison:
     return AccuracyComparison(differences=seen, n=n, mean=mean, low=low, high=high, p_value=p_value, verdict=verdict)
 
 
-def order_statistic_interval(values: ArrayLike) -> tuple[float, float, float] | None:
-    """Low, high and exact coverage of a distribution-free interval for the median; None below 5 values.
+def order_statistic_interval(values: ArrayLike) -> tuple[float, float, float | None]:
+    """Low, high and exact coverage of a distribution-free interval for the median; below 5 values only their range.
 
     The narrowest symmetric pair of order statistics that covers with LEVEL, otherwise smallest to largest (David and
     Nagaraja, Order Statistics, section 7.1).
@@ -273,7 +273,7 @@ def order_statistic_interval(values: ArrayLike) -> tuple[float, float, float] | 
     ordered = np.sort(_checked(values))
     n = len(ordered)
     if n < 5:
-        return None
+        return float(ordered[0]), float(ordered[-1]), None
     coverages = 1 - 2 * stats.binom.cdf(np.arange((n + 1) // 2), n, 0.5)
     dropped = max(int((coverages >= LEVEL).sum()) - 1, 0)
     return float(ordered[dropped]), float(ordered[n - 1 - dropped]), float(coverages[dropped])

@@ -36,21 +36,17 @@ class Summary:
     @property
     def low(self) -> float:
         """Lower end of the interval; below 5 values the smallest."""
-        return self._interval[0] if self._interval else min(self.values)
+        return order_statistic_interval(self.values)[0]
 
     @property
     def high(self) -> float:
         """Upper end of the interval; below 5 values the largest."""
-        return self._interval[1] if self._interval else max(self.values)
+        return order_statistic_interval(self.values)[1]
 
     @property
     def coverage(self) -> float | None:
         """Chance that `low` to `high` cover the true median; None below 5 values, of which they are only the range."""
-        return self._interval[2] if self._interval else None
-
-    @property
-    def _interval(self) -> tuple[float, float, float] | None:
-        return order_statistic_interval(self.values)
+        return order_statistic_interval(self.values)[2]
 
 
 def summarize(values: Iterable[float]) -> Summary | None:

@@ -32,6 +32,7 @@ YES, NO = (SUPPORTED, None), (REFUTED, None)
 DIFFERS, INCONCLUSIVE = (NOT_DECIDABLE, Obstacle.DIFFERS), (NOT_DECIDABLE, Obstacle.INCONCLUSIVE)
 SPEED = (ClaimName.ONE_DEVICE_SLOWER, ClaimName.MIRRORED_SLOWER, ClaimName.MULTI_WORKER_FASTER)
 ACCURACY = (ClaimName.MIRRORED_SIMILAR_ACCURACY, ClaimName.MULTI_WORKER_ACCURACY)
+PAIR = {"strategies": (ONE, MIRRORED), "global_batch_sizes": (64,), "num_epochs": 1}
 OWN = {ClaimName.OWN_FIGURES_AGREE, ClaimName.LOG_SHOWS_GPUS}
 
 
@@ -165,8 +166,7 @@ def test_utilisation_is_that_of_the_devices_held(
         busy = one_device if trial.strategy is ONE else 0.9
         return usage_of(trial) | {"cpu_utilisation": 0.7} | {column: busy}
 
-    sweep = grid(6, strategies=(ONE, MIRRORED), global_batch_sizes=(64,), num_epochs=1)
-    analysis = analyze_example(tmp_path, sweep, sampled=sampled)
+    analysis = analyze_example(tmp_path, grid(6, **PAIR), sampled=sampled)
     assert verdict_of(ClaimName.MIRRORED_UTILISATION, analysis) == verdict
     for item in claim_of(ClaimName.MIRRORED_UTILISATION, analysis).evidence:
         assert item.value.values == pytest.approx([0.9 / one_device] * 6)
@@ -178,9 +178,8 @@ def test_devices_that_idled_have_no_ratio(tmp_path: Path, one_device: float, mir
         busy = one_device if trial.strategy is ONE else mirrored
         return usage_of(trial) | {"cpu_utilisation": busy if trial.block == 1 else 0.9}
 
-    sweep = grid(2, strategies=(ONE, MIRRORED), global_batch_sizes=(64,), num_epochs=1)
-    claim = claim_of(ClaimName.MIRRORED_UTILISATION, analyze_example(tmp_path, sweep, sampled=sampled))
-    (seen,) = claim.evidence
+    analysis = analyze_example(tmp_path, grid(2, **PAIR), sampled=sampled)
+    (seen,) = claim_of(ClaimName.MIRRORED_UTILISATION, analysis).evidence
     assert seen.value.values == (1.0,)
 
 

@@ -1,13 +1,14 @@
 """Curves, step times and machines of hand-made trials."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
 from tasks.domain.outcome import StepWindow
 from tasks.domain.trial import Trial
-from tests.analysis.example_runs import ONE, Outcome, analyze_example, grid, make_result
+from tests.analysis.example_runs import ENVIRONMENT, ONE, Outcome, analyze_example, grid, make_result
 
 SWEEP = grid(strategies=(ONE,), global_batch_sizes=(64,))
 THREE = grid(3, strategies=(ONE,), global_batch_sizes=(64,))
@@ -48,9 +49,7 @@ def test_median_curve_is_taken_epoch_by_epoch(tmp_path: Path) -> None:
 
 def test_machines_are_distinct_states_with_plain_values(tmp_path: Path) -> None:
     (machine,) = analyze_example(tmp_path, SWEEP).machines
-    assert machine.environment["hostname"] == "bench-1"
-    assert machine.environment["gpu_model"] is None
-    assert machine.environment["is_commit_clean"] is True
-    assert machine.environment["memory_bytes"] == 8 * 2**30
+    assert machine.environment == dataclasses.asdict(ENVIRONMENT)
+    assert json.loads(json.dumps(machine.environment)) == machine.environment
     assert machine.versions["tensorflow_version"] == ("2.21.0",)
     assert machine.is_pinned == (True,)

@@ -24,6 +24,12 @@ A, B = (0.6, 0.7, 0.8), (0.9, 1.0, 1.1, 1.2)
 """ln of how many times as fast mirrored trained as one device, by block."""
 
 
+@pytest.fixture(scope="module")
+def analyses(tmp_path_factory: pytest.TempPathFactory) -> tuple[Analysis, Analysis]:
+    folder = tmp_path_factory.mktemp("sessions")
+    return session(folder / "a", (0.5,)), session(folder / "b", (0.6,))
+
+
 def mirrored_of(tmp_path: Path, a: tuple[float, ...], b: tuple[float, ...]) -> SessionPoint:
     points = compare_sessions(session(tmp_path / "a", a), session(tmp_path / "b", b, 90.0)).points
     return next(point for point in points if point.cell.strategy is MIRRORED)
@@ -44,8 +50,7 @@ def test_ratios_and_their_intervals_are_those_computed_by_hand(tmp_path: Path) -
 
 
 def test_seconds_are_medians_an_epoch_and_one_device_has_no_ratio(tmp_path: Path) -> None:
-    points = compare_sessions(session(tmp_path / "a", A), session(tmp_path / "b", B, 90.0)).points
-    one, mirrored = points
+    one, mirrored = compare_sessions(session(tmp_path / "a", A), session(tmp_path / "b", B, 90.0)).points
     assert (one.a.seconds_per_epoch, one.a.num_trials) == (pytest.approx(30.0), 3)
     assert (one.b.seconds_per_epoch, one.b.num_trials) == (pytest.approx(45.0), 4)
     assert (one.a.speedup.ratio, one.b.speedup.ratio, one.quotient.ratio) == (None, None, None)
@@ -151,9 +156,3 @@ def test_reductions_alone_may_differ_where_one_device_is_common(analyses: tuple[
     found = dataclasses.replace(b, points=b.points[:1])
     other = of_sweep(reductions=(Reduction.HIERARCHICAL_COPY,))(found)
     assert [cell.label for cell in compare_sessions(a, other).only_a] == ["mirrored, batch 64"]
-
-
-@pytest.fixture(scope="module")
-def analyses(tmp_path_factory: pytest.TempPathFactory) -> tuple[Analysis, Analysis]:
-    folder = tmp_path_factory.mktemp("sessions")
-    return session(folder / "a", (0.5,)), session(folder / "b", (0.6,))
