@@ -76,7 +76,7 @@ class Experiment:
             while not ((state := client.read_flow_run(run).state) and state.is_final()):
                 time.sleep(POLL_SECONDS)
         time.sleep(POLL_SECONDS)  # the server notifies a moment later
-        evidence = read_evidence(locations.results())
+        evidence = read_evidence()
         assert evidence is not None
         verdict = evidence.tonight.verdicts[0]
         interval = f"{verdict.low:.2f} to {verdict.high:.2f}" if verdict.low and verdict.high else ""
@@ -126,7 +126,7 @@ def _compare(experiment: Experiment, num_quiet: int, num_nights: int) -> int:
         shutil.copytree(kept, runs)
         told = len(experiment.posts)
         experiment.measure(series, num_quiet, num_nights, slowdown)
-        evidence = read_evidence(locations.results())
+        evidence = read_evidence()
         assert evidence is not None
         found.append((evidence.tonight.verdicts[0].state, [post["event"] for post in experiment.posts[told:]]))
     for post in experiment.posts:
@@ -161,7 +161,7 @@ def _pin() -> None:
     for line in control.build():
         print(line, flush=True)
     (built,) = locations.controls().iterdir()
-    print(control.settle(locations.results(), built.name, "the experiment", "benchmarks.nights"), flush=True)
+    print(control.settle(built.name, "the experiment", "benchmarks.nights"), flush=True)
 
 
 def _save_block(url: str) -> None:

@@ -4,10 +4,11 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from flows import locations, night_commands
 from flows.names import BENCHMARK_POOL, TRIAL_POOL
@@ -29,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {shlex.join(unknown)}")
     arguments.line = shlex.join(["stratbench", *words])
     try:
-        return int(arguments.handler(arguments))
+        return int(arguments.handler(arguments) or ExitCode.OK)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
@@ -73,7 +74,7 @@ def _report(arguments: argparse.Namespace) -> int:
     return judge(analysis)
 
 
-def _compare(arguments: argparse.Namespace) -> int:
+def _compare(arguments: argparse.Namespace) -> None:
     from flows.reading import read_run
     from tasks.analysis.analysis import analyze
     from tasks.analysis.sessions import compare_sessions
@@ -81,7 +82,6 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     a, b = (analyze(*read_run(folder)[:2]) for folder in (arguments.a, arguments.b))
     print(describe_sessions(compare_sessions(a, b), arguments.a, arguments.b), end="")
-    return ExitCode.OK
 
 
 def _selfcheck(arguments: argparse.Namespace) -> int:
@@ -101,12 +101,11 @@ def _selfcheck(arguments: argparse.Namespace) -> int:
         return worst([code, check_real(num_real)]) if num_real else code
 
 
-def _up(arguments: argparse.Namespace) -> int:
+def _up(arguments: argparse.Namespace) -> None:
     from flows.stack.local import up
     from flows.stack.pools import Pools
 
     up(ports=arguments.ports, pools=Pools(benchmark=arguments.pool, trial=arguments.gpu_pool))
-    return ExitCode.OK
 
 
 def _worker(arguments: argparse.Namespace) -> int:
@@ -136,11 +135,10 @@ def _doctor(_: argparse.Namespace) -> int:
     return ExitCode.OK if doctor() else ExitCode.NOT_MEASURED
 
 
-def _down(_: argparse.Namespace) -> int:
+def _down(_: argparse.Namespace) -> None:
     from flows.stack.local import down
 
     down()
-    return ExitCode.OK
 
 
 def _benchmark(arguments: argparse.Namespace) -> int:
@@ -150,7 +148,11 @@ def _benchmark(arguments: argparse.Namespace) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Refuses in one sentence, as everything else here does."""
+    """Of a command, with what handles it; refuses in one sentence, as everything else here does."""
+
+    def __init__(self, *, handler: Callable[[argparse.Namespace], int | None] | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.set_defaults(handler=handler)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and where the way out is described; exit with REFUSED."""
@@ -162,49 +164,52 @@ def _parser() -> argparse.ArgumentParser:
         prog="stratbench", description="Which TensorFlow distribution strategy, at which batch size, on this hardware?"
     )
     parser.add_argument("--version", action="version", version=metadata.version("stratbench"))
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="measure a sweep here, without a server, and report")
-    versus = commands.add_parser("versus", help="judge another environment: the same points in both, interleaved")
+    commands: Any = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", handler=_run, help="measure a sweep here, without a server, and report")
+    versus = commands.add_parser(
+        "versus", handler=_run, help="judge another environment: the same points in both, interleaved"
+    )
     versus.add_argument("interpreter", help="Python of the other environment, with stratbench installed")
     for command in (run, versus):
         add_sweep(command)
-        command.set_defaults(handler=_run)
-    selfcheck = commands.add_parser("selfcheck", help="how often the statistics err, on synthetic trainers")
+    selfcheck = commands.add_parser(
+        "selfcheck", handler=_selfcheck, help="how often the statistics err, on synthetic trainers"
+    )
     selfcheck.add_argument("--families", type=int, default=2000, help="of each kind of noise (default: %(default)s)")
     selfcheck.add_argument("--seed", type=int, default=1, help="default: %(default)s")
     selfcheck.add_argument("--real-blocks", type=int, default=0, help="blocks of real equal trials (default: none)")
     selfcheck.add_argument("--json", action="store_true", help="print the figures as JSON")
-    selfcheck.set_defaults(handler=_selfcheck)
     night_commands.add(commands)
-    report = commands.add_parser("report", help="rebuild a report from its results")
+    report = commands.add_parser("report", handler=_report, help="rebuild a report from its results")
     report.add_argument("folder", help="a run's folder or URL, or a report folder with its Parquet files")
     report.add_argument("--output", type=Path, help="folder of the report (default: reports/<run name>)")
-    report.set_defaults(handler=_report)
-    compare = commands.add_parser("compare", help="describe two runs beside each other, without a verdict")
+    compare = commands.add_parser(
+        "compare", handler=_compare, help="describe two runs beside each other, without a verdict"
+    )
     compare.add_argument("a", metavar="A", help="a run's folder or URL, or a report folder")
     compare.add_argument("b", metavar="B", help="the same")
-    compare.set_defaults(handler=_compare)
-    up = commands.add_parser("up", help="start the local stack: Prefect server, pools, workers, deployments")
+    up = commands.add_parser(
+        "up", handler=_up, help="start the local stack: Prefect server, pools, workers, deployments"
+    )
     up.add_argument("--ports", default="4200-4299", help="ports that the server may take (default: %(default)s)")
     up.add_argument("--pool", default=BENCHMARK_POOL, help="work pool of the benchmark (default: %(default)s)")
-    up.add_argument("--gpu-pool", default=TRIAL_POOL, help="work pool of the trials (default: %(default)s)")
-    up.set_defaults(handler=_up)
-    worker = commands.add_parser("worker", help="let this host train for a server elsewhere, until a signal ends it")
-    worker.add_argument("--gpu-pool", default=TRIAL_POOL, help="work pool of the trials (default: %(default)s)")
+    worker = commands.add_parser(
+        "worker", handler=_worker, help="let this host train for a server elsewhere, until a signal ends it"
+    )
+    for command in (up, worker):
+        command.add_argument("--gpu-pool", default=TRIAL_POOL, help="work pool of the trials (default: %(default)s)")
     worker.add_argument("--host", help="name of this host (default: STRATBENCH_HOST, or what the machine is called)")
     worker.add_argument(
         "--address", help="under which other hosts reach it (default: STRATBENCH_ADDRESS, or its route)"
     )
-    worker.set_defaults(handler=_worker)
-    commands.add_parser("status", help="show the local stack").set_defaults(handler=_status)
+    commands.add_parser("status", handler=_status, help="show the local stack")
     commands.add_parser(
-        "doctor", help="check the stack and this machine; name what is wrong and its mending"
-    ).set_defaults(handler=_doctor)
-    commands.add_parser("down", help="stop the local stack").set_defaults(handler=_down)
-    benchmark = commands.add_parser("benchmark", help="up, run a deployment, wait for its report")
+        "doctor", handler=_doctor, help="check the stack and this machine; name what is wrong and its mending"
+    )
+    commands.add_parser("down", handler=_down, help="stop the local stack")
+    benchmark = commands.add_parser("benchmark", handler=_benchmark, help="up, run a deployment, wait for its report")
     benchmark.add_argument("deployment", nargs="?", default="full", help="of the flow benchmark (default: %(default)s)")
     benchmark.add_argument("--param", action="append", default=[], metavar="NAME=JSON", help="as prefect has it")
-    benchmark.set_defaults(handler=_benchmark)
     return parser
 
 

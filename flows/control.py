@@ -50,9 +50,9 @@ class Control:
 _CONTROL = TypeAdapter(Control)
 
 
-def current(location: Path | str) -> str | None:
-    """Name of the control that nights are measured against, by the last event at a results root; None: without one."""
-    event = _last_event(location)
+def current() -> str | None:
+    """Name of the control that nights are measured against, by the last event; None: without one."""
+    event = _last_event()
     return event.control if event else None
 
 
@@ -69,19 +69,19 @@ def interpreter(name: str) -> Path:
     return _python(locations.controls() / name)
 
 
-def settle(location: Path | str, name: str, why: str, by: str) -> str:
+def settle(name: str, why: str, by: str) -> str:
     """Record that nights are measured against the control of that name, or NONE, from now on; says so."""
     if name != NONE:
         interpreter(name)
     control = None if name == NONE else name
     event = Event(kind=Kind.CONTROL, at=datetime.now(UTC), by=by, why=why, control=control)
-    Events(location).append(event)
+    Events(locations.results()).append(event)
     return f"from now on nights are measured {_against(event)} ({event.id})"
 
 
-def describe(location: Path | str) -> Iterator[str]:
+def describe() -> Iterator[str]:
     """The current control with its event, and all that are built here."""
-    event, built = _last_event(location), _built()
+    event, built = _last_event(), _built()
     if event is None:
         yield "nights are measured without a control: none was ever set"
     else:
@@ -131,8 +131,10 @@ def build(revision: str = "HEAD", requirements: Path | None = None, checkout: Pa
     yield f"built; let nights be measured against it: `stratbench control set {name} --why ...`"
 
 
-def _last_event(location: Path | str) -> Event | None:
-    return next((event for event in reversed(effective(Events(location).read())) if event.kind is Kind.CONTROL), None)
+def _last_event() -> Event | None:
+    return next(
+        (event for event in reversed(effective(Events(locations.results()).read())) if event.kind is Kind.CONTROL), None
+    )
 
 
 def _against(event: Event) -> str:

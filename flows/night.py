@@ -47,7 +47,7 @@ def plan_night(sweep: Sweep, night: date, logger: logging.Logger | logging.Logge
         f"({'measured in the nights before' if measured else 'assumed, for no night tells it yet'}); within two nights "
         f"they find {chances} (simulated)"
     )
-    control = None if sweep.versus else current(locations.results())
+    control = None if sweep.versus else current()
     versus = sweep.versus if control is None else str(interpreter(control))
     logger.info(
         f"it is measured against {control or versus or 'nothing: no control is set, `stratbench control` sets one'}"
@@ -70,7 +70,7 @@ def judge(tonight: Night, command: str | None = None) -> Evidence:
         night for night in _nights(tonight.day) if night.run_name != tonight.run_name and night.place < tonight.place
     ]
     nights = [*before, replace(tonight, trials=tonight.trials.select(NEEDED))]
-    return weigh(nights, locations.results(), command)
+    return weigh(nights, command)
 
 
 def _nights(until: date) -> tuple[Night, ...]:

@@ -3,7 +3,8 @@
 import argparse
 import getpass
 import sys
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,23 +17,25 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """Add the commands `history`, `control`, `verdict` and `detector`."""
-    _add_history(commands.add_parser("history", help="the trials of all runs, night after night"))
-    _add_control(commands.add_parser("control", help="what nights are measured against"))
-    verdict = commands.add_parser("verdict", help="of a night: every cell against the nights before")
+    _add_history(_actions(commands, "history", "the trials of all runs, night after night"))
+    _add_control(_actions(commands, "control", "what nights are measured against"))
+    verdict = commands.add_parser("verdict", handler=_verdict, help="of a night: every cell against the nights before")
     verdict.add_argument("night", nargs="?", metavar="DAY", help="as 2026-11-23 (default: the last nightly run)")
     verdict.add_argument("--run", help="name of the run, where a night has several")
     verdict.add_argument("--report", type=Path, metavar="FOLDER", help="write the nightly report there as well")
     verdict.add_argument("--json", action="store_true", help="print everything as JSON")
-    verdict.set_defaults(handler=_verdict)
-    detector = commands.add_parser("detector", help="what finds changes from night to night")
-    backtest = detector.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
-        "backtest", help="how often it cries wolf and what it finds, on synthetic nights"
+    detector = _actions(commands, "detector", "what finds changes from night to night")
+    backtest = detector.add_parser(
+        "backtest", handler=_backtest, help="how often it cries wolf and what it finds, on synthetic nights"
     )
     _add_noise(backtest)
     backtest.add_argument("--installations", type=int, default=100, help="simulated (default: %(default)s)")
     backtest.add_argument("--history", action="store_true", help="on the nights of this history, resampled")
     backtest.add_argument("--json", action="store_true", help="print the figures as JSON")
-    backtest.set_defaults(handler=_backtest)
+
+
+def _actions(commands: Any, name: str, what: str) -> Any:
+    return commands.add_parser(name, help=what).add_subparsers(dest="action", required=True, metavar="ACTION")
 
 
 def _add_noise(command: argparse.ArgumentParser) -> None:
@@ -42,38 +45,33 @@ def _add_noise(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=1, help="default: %(default)s")
 
 
-def _add_control(control: argparse.ArgumentParser) -> None:
-    actions = control.add_subparsers(dest="action", required=True, metavar="ACTION")
-    build = actions.add_parser("build", help="build a control of this code at a revision")
+def _add_control(actions: Any) -> None:
+    build = actions.add_parser("build", handler=_control_build, help="build a control of this code at a revision")
     build.add_argument("revision", nargs="?", default="HEAD", help="commit, tag or branch (default: %(default)s)")
     build.add_argument("--requirements", type=Path, help="pinned, with hashes (default: the revision's own)")
-    build.set_defaults(handler=_control_build)
-    setting = actions.add_parser("set", help="measure nights against a control from now on")
+    setting = actions.add_parser("set", handler=_control_set, help="measure nights against a control from now on")
     setting.add_argument("name", help="of a control that is built here, or none")
     _add_decision(setting)
-    setting.set_defaults(handler=_control_set)
-    actions.add_parser("show", help="the current one and those built here").set_defaults(handler=_control_show)
+    actions.add_parser("show", handler=_control_show, help="the current one and those built here")
 
 
-def _add_history(history: argparse.ArgumentParser) -> None:
-    actions = history.add_subparsers(dest="action", required=True, metavar="ACTION")
-    add = actions.add_parser("add", help="take runs in; a benchmark takes itself in when it ends")
+def _add_history(actions: Any) -> None:
+    add = actions.add_parser("add", handler=_history_add, help="take runs in; a benchmark takes itself in when it ends")
     add.add_argument("folder", nargs="+", help="a run's folder or URL, or a report folder")
-    add.set_defaults(handler=_history_add)
-    listing = actions.add_parser("list", help="the runs of a span")
-    listing.set_defaults(handler=_history_list)
-    export = actions.add_parser("export", help="write the trials of a span to a file")
+    listing = actions.add_parser("list", handler=_history_list, help="the runs of a span")
+    export = actions.add_parser("export", handler=_history_export, help="write the trials of a span to a file")
     export.add_argument("file", type=Path, help="ending in .csv or .parquet")
     export.add_argument("--column", nargs="+", help="of the table trials (default: all)")
-    export.set_defaults(handler=_history_export)
     for action in (listing, export):
         action.add_argument("--since", metavar="DAY", help="first day of a run's begin, in UTC, as 2026-11-23")
         action.add_argument("--until", metavar="DAY", help="last day")
         action.add_argument(
             "--where", action="append", default=[], metavar="COLUMN=VALUE", help="trials with that value"
         )
-    actions.add_parser("verify", help="read everything, set damaged files aside").set_defaults(handler=_history_verify)
-    synthesis = actions.add_parser("synthesize", help="fill an empty history with synthetic nights")
+    actions.add_parser("verify", handler=_history_verify, help="read everything, set damaged files aside")
+    synthesis = actions.add_parser(
+        "synthesize", handler=_history_synthesize, help="fill an empty history with synthetic nights"
+    )
     _add_noise(synthesis)
     synthesis.add_argument("--nights", type=int, default=365, help="default: %(default)s")
     synthesis.add_argument(
@@ -83,19 +81,16 @@ def _add_history(history: argparse.ArgumentParser) -> None:
         metavar="KIND:NIGHT[-NIGHT][:SHARE[:CELLS]]",
         help="what happens, for example upgrade:200:.15; may be given again",
     )
-    synthesis.set_defaults(handler=_history_synthesize)
-    accept = actions.add_parser("accept", help="a change is intended: begin a new baseline")
+    accept = actions.add_parser("accept", handler=_history_accept, help="a change is intended: begin a new baseline")
     accept.add_argument(
         "--cell", nargs="+", action="extend", default=[], help="its name in the verdict (default: all that changed)"
     )
     accept.add_argument("--night", metavar="DAY", help="first of the new baseline (default: of the change)")
-    accept.set_defaults(handler=_history_accept)
-    undo = actions.add_parser("undo", help="events count no longer")
+    undo = actions.add_parser("undo", handler=_history_undo, help="events count no longer")
     undo.add_argument("event", nargs="+", help="as `history events` lists it")
-    undo.set_defaults(handler=_history_undo)
     for action in (accept, undo):
         _add_decision(action)
-    actions.add_parser("events", help="who decided what, and why").set_defaults(handler=_history_events)
+    actions.add_parser("events", handler=_history_events, help="who decided what, and why")
 
 
 def _add_decision(action: argparse.ArgumentParser) -> None:
@@ -103,7 +98,7 @@ def _add_decision(action: argparse.ArgumentParser) -> None:
     action.add_argument("--by", default=getpass.getuser(), help="who decides (default: the user, %(default)s)")
 
 
-def _history_add(arguments: argparse.Namespace) -> int:
+def _history_add(arguments: argparse.Namespace) -> None:
     from flows.reading import read_run
     from tasks.analysis.frames import checked
     from tasks.results.history import History
@@ -112,31 +107,27 @@ def _history_add(arguments: argparse.Namespace) -> int:
     for folder in arguments.folder:
         run, tables, _ = read_run(folder)
         history.check_keeps(run, tables)
-        print(
-            f"{run.run_name}: {'appended' if history.append(run, checked(tables, run.sweep)) else 'is there already'}"
-        )
-    return ExitCode.OK
+        is_new = history.append(run, checked(tables, run.sweep))
+        print(f"{run.run_name}: {'appended' if is_new else 'is there already'}")
 
 
-def _history_list(arguments: argparse.Namespace) -> int:
-    from flows.decisions import describe_cuts
+def _history_list(arguments: argparse.Namespace) -> None:
+    from flows.verdicts import describe_cuts
     from tasks.results.history import History, describe
 
     span = _span(arguments)
-    print("\n".join([*describe(History(locations.results()), span), *describe_cuts(locations.results(), span)]))
-    return ExitCode.OK
+    _print([*describe(History(locations.results()), span), *describe_cuts(span)])
 
 
-def _history_export(arguments: argparse.Namespace) -> int:
+def _history_export(arguments: argparse.Namespace) -> None:
     from tasks.results.history import History, export
 
     table = History(locations.results()).read(arguments.column, _span(arguments))
     export(table, arguments.file)
     print(f"{table.num_rows} trials: {arguments.file}")
-    return ExitCode.OK
 
 
-def _history_synthesize(arguments: argparse.Namespace) -> int:
+def _history_synthesize(arguments: argparse.Namespace) -> None:
     from tasks.detection.synthetic import read_noise
     from tasks.detection.synthetic_history import parse_incident, synthesize, write
     from tasks.results.history import History
@@ -144,31 +135,27 @@ def _history_synthesize(arguments: argparse.Namespace) -> int:
     noise, pairs = read_noise(arguments.noise, arguments.night_effect, arguments.pairs, arguments.seed)
     incidents = [parse_incident(text, arguments.nights) for text in arguments.incident]
     nights = synthesize(noise, arguments.nights, pairs, arguments.seed, incidents)
-    print("\n".join(write(History(locations.results()), nights)))
-    return ExitCode.OK
+    _print(write(History(locations.results()), nights))
 
 
-def _history_accept(arguments: argparse.Namespace) -> int:
-    from flows.decisions import accept
+def _history_accept(arguments: argparse.Namespace) -> None:
+    from flows.verdicts import accept
     from tasks.results.history import parse_day
 
     night = parse_day("night", arguments.night)
-    print("\n".join(accept(locations.results(), arguments.cell, night, arguments.why, arguments.by)))
-    return ExitCode.OK
+    _print(accept(arguments.cell, night, arguments.why, arguments.by))
 
 
-def _history_undo(arguments: argparse.Namespace) -> int:
-    from flows.decisions import undo
+def _history_undo(arguments: argparse.Namespace) -> None:
+    from flows.verdicts import undo
 
-    print("\n".join(undo(locations.results(), arguments.event, arguments.why, arguments.by)))
-    return ExitCode.OK
+    _print(undo(arguments.event, arguments.why, arguments.by))
 
 
-def _history_events(_: argparse.Namespace) -> int:
-    from flows.decisions import list_events
+def _history_events(_: argparse.Namespace) -> None:
+    from flows.verdicts import list_events
 
-    print("\n".join(list_events(locations.results())))
-    return ExitCode.OK
+    _print(list_events())
 
 
 def _verdict(arguments: argparse.Namespace) -> int:
@@ -178,28 +165,22 @@ def _verdict(arguments: argparse.Namespace) -> int:
     from tasks.results.history import parse_day
 
     day = parse_day("night", arguments.night)
-    evidence = read_evidence(locations.results(), day, arguments.run)
+    evidence = read_evidence(day, arguments.run)
+    today = datetime.now(UTC).date()
     if evidence is None:
         wanted = " of ".join(["nightly run", *(str(each) for each in (arguments.run, day) if each)])
-        is_to_come = day is not None and day > datetime.now(UTC).date()
-        way_out = "it is yet to come" if is_to_come else "`prefect deployment run benchmark/nightly` measures one"
-        print(f"NOT MEASURED: the history holds no {wanted}; {way_out}")
+        way_out = "`prefect deployment run benchmark/nightly` measures one"
+        print(f"NOT MEASURED: the history holds no {wanted}; {'it is yet to come' if day and day > today else way_out}")
         return ExitCode.NOT_MEASURED
-    if arguments.json:
-        print(encode_tonight(evidence.tonight))
-    else:
-        print("\n".join(describe_tonight(evidence.tonight)))
+    tonight = evidence.tonight
+    _print([encode_tonight(tonight)] if arguments.json else describe_tonight(tonight))
     if arguments.report:
         print(write_night_report(with_characteristic(evidence), arguments.report))
-    if day or arguments.run or evidence.tonight.is_synthetic or not _is_old(evidence.tonight.day):
-        return evidence.tonight.exit_code
-    print(f"NOT MEASURED: no night since that of {evidence.tonight.day}", file=sys.stderr)
-    return worst([evidence.tonight.exit_code, ExitCode.NOT_MEASURED])
-
-
-def _is_old(night: date) -> bool:
-    """Whether there should have been another night since."""
-    return datetime.now(UTC).date() - night > timedelta(days=1)
+    should_have_followed = today - tonight.day > timedelta(days=1)
+    if day or arguments.run or tonight.is_synthetic or not should_have_followed:
+        return tonight.exit_code
+    print(f"NOT MEASURED: no night since that of {tonight.day}", file=sys.stderr)
+    return worst([tonight.exit_code, ExitCode.NOT_MEASURED])
 
 
 def _history_verify(_: argparse.Namespace) -> int:
@@ -221,7 +202,7 @@ def _span(arguments: argparse.Namespace) -> "Span":
     return parse_span(arguments.since, arguments.until, arguments.where)
 
 
-def _backtest(arguments: argparse.Namespace) -> int:
+def _backtest(arguments: argparse.Namespace) -> None:
     from tasks.detection import backtest
     from tasks.detection.series import COLUMNS
     from tasks.results.events import Events
@@ -231,7 +212,7 @@ def _backtest(arguments: argparse.Namespace) -> int:
         place = locations.results()
         nights, events = History(place).nights(COLUMNS), Events(place).read()
         backtest.main_history(nights, events, arguments.installations, arguments.seed, arguments.json)
-        return ExitCode.OK
+        return
     backtest.main(
         run=arguments.noise,
         night=arguments.night_effect,
@@ -240,26 +221,26 @@ def _backtest(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         as_json=arguments.json,
     )
-    return ExitCode.OK
 
 
-def _control_build(arguments: argparse.Namespace) -> int:
+def _control_build(arguments: argparse.Namespace) -> None:
     from flows import control
 
-    for line in control.build(arguments.revision, arguments.requirements):
+    _print(control.build(arguments.revision, arguments.requirements))
+
+
+def _control_set(arguments: argparse.Namespace) -> None:
+    from flows import control
+
+    print(control.settle(arguments.name, arguments.why, arguments.by))
+
+
+def _control_show(_: argparse.Namespace) -> None:
+    from flows import control
+
+    _print(control.describe())
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
         print(line, flush=True)
-    return ExitCode.OK
-
-
-def _control_set(arguments: argparse.Namespace) -> int:
-    from flows import control
-
-    print(control.settle(locations.results(), arguments.name, arguments.why, arguments.by))
-    return ExitCode.OK
-
-
-def _control_show(_: argparse.Namespace) -> int:
-    from flows import control
-
-    print("\n".join(control.describe(locations.results())))
-    return ExitCode.OK

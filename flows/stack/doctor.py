@@ -263,7 +263,7 @@ def _check_data() -> Faults:
 
 
 def _check_control() -> Faults:
-    if name := control.current(locations.results()):
+    if name := control.current():
         control.interpreter(name)
     yield from ()
 

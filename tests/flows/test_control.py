@@ -187,13 +187,13 @@ def test_what_is_no_checkout_and_requirements_that_are_not_there_are_refused(sit
 
 def test_control_is_set_shown_and_unset(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     location = locations.results()
-    assert control.current(location) is None
+    assert control.current() is None
     assert main(["control", "show"]) == ExitCode.OK
     assert capsys.readouterr().out.startswith("nights are measured without a control: none was ever set\nbuilt here: ")
     assert main(["control", "set", site.name, "--why", "the first", "--by", "ada"]) == ExitCode.OK
     (event,) = Events(location).read()
     assert (event.kind, event.control, event.why, event.by) == (Kind.CONTROL, site.name, "the first", "ada")
-    assert control.current(location) == site.name
+    assert control.current() == site.name
     capsys.readouterr()
     assert main(["control", "show"]) == ExitCode.OK
     against, by, here = capsys.readouterr().out.splitlines()
@@ -201,10 +201,10 @@ def test_control_is_set_shown_and_unset(site: Site, capsys: pytest.CaptureFixtur
     assert by == f"set by ada on {event.at:%Y-%m-%d %H:%M} UTC ({event.id}): the first"
     assert here.startswith(f"built here: {site.name}, commit {site.commit}, Python 3")
     assert main(["control", "set", "none", "--why", "moved"]) == ExitCode.OK
-    assert control.current(location) is None
+    assert control.current() is None
     unset = Events(location).read()[-1]
     Events(location).append(Event(kind=Kind.UNDO, at=unset.at, by="ada", why="a slip", undoes=unset.id))
-    assert control.current(location) == site.name
+    assert control.current() == site.name
 
 
 def test_control_of_another_host_is_named_with_what_builds_it(
@@ -213,7 +213,7 @@ def test_control_of_another_host_is_named_with_what_builds_it(
     event = Event(kind=Kind.CONTROL, at=datetime.now(UTC), by="ada", why="y", control=site.name)
     Events(tmp_path).append(event)
     monkeypatch.setenv("STRATBENCH_ROOT", str(tmp_path))
-    assert next(control.describe(tmp_path)) == f"nights are measured against {site.name}, which is not built here"
+    assert next(control.describe()) == f"nights are measured against {site.name}, which is not built here"
     command = f"`stratbench control build {site.commit[:8]}`"
     with pytest.raises(Refusal, match=f"is not built on this host; build it of the same requirements: {command}"):
         control.interpreter(site.name)

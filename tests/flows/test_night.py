@@ -199,7 +199,7 @@ def test_second_run_of_a_day_follows_on_the_first_whatever_it_is_called() -> Non
         History(locations.results()).append_night(each)
     assert judge(first).tonight.num_nights == 12
     assert judge(second).tonight.num_nights == 13
-    evidence = verdicts.read_evidence(locations.results())
+    evidence = verdicts.read_evidence()
     assert evidence is not None
     assert evidence.tonight.run_name == "after-fix"
 
