@@ -83,11 +83,11 @@ def _extent(verdict: Verdict) -> float:
 
 def _happening(verdict: Verdict, told: Told) -> Happening | None:
     """What happened to that series; None where it is as it was."""
-    if verdict.state in UNDECIDED:
-        return Happening.INCOMPLETE if verdict.state != told.before(verdict) else None
-    before = told.decided_before(verdict)
+    before = told.before(verdict)
     if verdict.state == before:
         return None
+    if verdict.state in UNDECIDED:
+        return Happening.INCOMPLETE
     # NO BASELINE after a change that stood: somebody accepted it, or nothing before is comparable
     gone = Happening.RECOVERED if before in _STOOD and verdict.state is NightState.OK else None
     return _HAPPENS.get(verdict.state, gone)

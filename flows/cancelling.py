@@ -3,8 +3,8 @@
 import asyncio
 import sys
 
-from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.flows import Flow
 from prefect.states import Cancelled, Cancelling
@@ -17,13 +17,13 @@ WAITING = (StateType.SCHEDULED, StateType.PENDING)
 async def cancel_children(flow: Flow[..., object], flow_run: FlowRun, state: State) -> None:
     """Cancel the trials of `flow_run`: first those that wait, so that none of them takes a freed place."""
     del flow, state
+    wanted = FlowRunFilter.model_validate({"parent_flow_run_id": {"any_": [flow_run.id]}})
     async with get_client() as client:
-        children = await _unfinished_children(client, flow_run)
-        for child in children:
+        children = await client.read_flow_runs(flow_run_filter=wanted)
+        for child in sorted(children, key=lambda child: child.state_type not in WAITING):
             if child.state_type in WAITING:
                 await client.set_flow_run_state(child.id, Cancelled(message="its benchmark ended"), force=True)
-        for child in children:
-            if child.state_type not in WAITING:
+            elif not (child.state and child.state.is_final()):
                 await client.set_flow_run_state(child.id, Cancelling(message="its benchmark ended"))
 
 
@@ -42,9 +42,3 @@ async def end_as(name: str, flow_run_id: str, how: str) -> None:
     """
     for command in (("flows", "report", str(locations.run(name))), ("flows.judging", name, flow_run_id, how)):
         await (await asyncio.create_subprocess_exec(sys.executable, "-m", *command, cwd=locations.root())).wait()
-
-
-async def _unfinished_children(client: PrefectClient, flow_run: FlowRun) -> list[FlowRun]:
-    parent = FlowRunFilterParentFlowRunId(any_=[flow_run.id])
-    children = await client.read_flow_runs(flow_run_filter=FlowRunFilter(parent_flow_run_id=parent))
-    return [child for child in children if child.state is None or not child.state.is_final()]

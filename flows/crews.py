@@ -47,11 +47,6 @@ class Crew:
         return (self.environment.hostname, *self.others)
 
 
-def only_this() -> Crew:
-    """This machine alone."""
-    return Crew(pool=None, environment=describe_environment(), devices=find_devices())
-
-
 async def muster(sweep: Sweep, data: PreparedDataset, logger: Log) -> tuple[Crew, ...]:
     """The crews of the machines that are available and can serve the sweep; machines that are left over stay idle.
 
@@ -65,8 +60,9 @@ async def muster(sweep: Sweep, data: PreparedDataset, logger: Log) -> tuple[Crew
                     f"num_hosts={sweep.num_hosts} needs hosts, and the work pool {pool!r} has none; join them by "
                     "`stratbench worker`"
                 )
-            sweep.check(find_devices(), data)
-            return (only_this(),)
+            devices = find_devices()
+            sweep.check(devices, data)
+            return (Crew(pool=None, environment=describe_environment(), devices=devices),)
     able, refusals = [], []
     for host in (found := await _wait(sweep.num_hosts, pool, logger)):
         try:
@@ -90,10 +86,7 @@ async def muster(sweep: Sweep, data: PreparedDataset, logger: Log) -> tuple[Crew
     groups = [able[first : first + sweep.num_hosts] for first in range(0, len(able), sweep.num_hosts)]
     return tuple(
         Crew(
-            pool=pool,
-            environment=chief.environment,
-            devices=chief.devices,
-            others=tuple(host.name for host in others),
+            pool=pool, environment=chief.environment, devices=chief.devices, others=tuple(each.name for each in others)
         )
         for chief, *others in groups
         if len(others) == sweep.num_hosts - 1

@@ -1,7 +1,7 @@
 """Fan-out: one flow run a trial into the GPU pool, and the patience to wait for all of them."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -9,15 +9,7 @@ from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterName,
-    FlowRunFilter,
-    FlowRunFilterId,
-    FlowRunFilterName,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import arun_deployment
 from prefect.runtime import flow_run
@@ -39,7 +31,7 @@ from tasks.training.measurement import record_loss
 POLL_SECONDS = 5.0
 """The next trial waits in the pool already: asking more often would only take time from the one that trains."""
 
-_WAITING = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(WAITING)))
+_WAITING = {"type": {"any_": WAITING}}
 
 
 async def run_trials(trials: Sequence[Trial], opened: OpenRun, crew: Crew, progress: Progress) -> None:
@@ -57,7 +49,7 @@ async def run_trials(trials: Sequence[Trial], opened: OpenRun, crew: Crew, progr
         await _wait(submitted, opened, crew, progress, logger)
     except Exception:
         with suppress(*OUTAGES):  # one may be the error; whoever continues the run cancels them then
-            await _cancel(FlowRunFilter(id=_any(submitted), state=_WAITING), logger)
+            await _cancel({"id": {"any_": list(submitted)}, "state": _WAITING}, logger)
         raise
 
 
@@ -65,10 +57,8 @@ async def say_who_is_running(logger: Log) -> None:
     """Say in the log which other benchmark holds the machine, if one does."""
     async with get_client() as client:
         running = await client.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=["benchmark"])),
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
-            ),
+            flow_filter=FlowFilter.model_validate({"name": {"any_": ["benchmark"]}}),
+            flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": [StateType.RUNNING]}}}),
         )
     others = [run.name for run in running if str(run.id) != flow_run.id]
     if others:
@@ -78,13 +68,13 @@ async def say_who_is_running(logger: Log) -> None:
 async def cancel_waiting(run_name: str, logger: Log) -> None:
     """Cancel trials that an earlier flow run of that name left waiting; one that trains goes on to its record."""
     prefix = _name(run_name, "")
-    await _cancel(FlowRunFilter(name=FlowRunFilterName(like_=prefix), state=_WAITING), logger, prefix)
+    await _cancel({"name": {"like_": prefix}, "state": _WAITING}, logger, prefix)
 
 
-async def _cancel(wanted: FlowRunFilter, logger: Log, prefix: str = "") -> None:
+async def _cancel(where: Mapping[str, object], logger: Log, prefix: str = "") -> None:
     """Cancel the flow runs that the filter finds and whose name begins so."""
     async with get_client() as client:
-        for run in await client.read_flow_runs(flow_run_filter=wanted):
+        for run in await client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(where)):
             if run.name.startswith(prefix):
                 logger.info(f"cancelling {run.name}: its benchmark does not wait for it any more")
                 await client.set_flow_run_state(run.id, Cancelled(message="its benchmark ended"), force=True)
@@ -130,7 +120,9 @@ async def _wait(submitted: dict[UUID, Trial], opened: OpenRun, crew: Crew, progr
 
 async def _look(going: dict[UUID, Trial], opened: OpenRun, crew: Crew, attendance: Attendance, logger: Log) -> None:
     """Take out of `going` what has its record: the trials that have ended, and those whose machine is gone."""
-    runs = await _read(going)
+    wanted = FlowRunFilter.model_validate({"id": {"any_": list(going)}})
+    async with get_client() as client:
+        runs = await client.read_flow_runs(flow_run_filter=wanted)
     for run in runs:
         if run.state and run.state.is_final():
             await asyncio.to_thread(_finish, run, going[run.id], opened, crew, logger)
@@ -141,15 +133,6 @@ async def _look(going: dict[UUID, Trial], opened: OpenRun, crew: Crew, attendanc
         if trial and run.state_type in WAITING and (away := absent.intersection(crew.hosts[: trial.num_hosts])):
             await _give_up(run, trial, opened, crew, away)
             del going[run.id]
-
-
-async def _read(ids: Iterable[UUID]) -> list[FlowRun]:
-    async with get_client() as client:
-        return await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=_any(ids)))
-
-
-def _any(ids: Iterable[UUID]) -> FlowRunFilterId:
-    return FlowRunFilterId(any_=list(ids))
 
 
 async def _give_up(run: FlowRun, trial: Trial, opened: OpenRun, crew: Crew, absent: Collection[str]) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -11,7 +11,7 @@ from uuid import UUID
 
 from prefect import flow, task
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterParentFlowRunId
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import arun_deployment
 from prefect.logging import get_run_logger
@@ -113,7 +113,7 @@ class Gang:
         )
         parts: dict[int, Part] = {}
         with get_client(sync_client=True) as client, self._submitted(client, meeting, parts, on_line) as runs:
-            watch = _Watch(client, runs, stop)
+            watch = _Watch(client, runs.values(), stop)
             try:
                 own = _train_part(self.trial, meeting, 0, self.data, watch.halt, on_line, watch.is_over)
             except TrialStopped as stopped:
@@ -127,35 +127,32 @@ class Gang:
     @contextmanager
     def _submitted(
         self, client: SyncPrefectClient, meeting: Meeting, parts: Mapping[int, Part], on_line: OnLine
-    ) -> Iterator[list[FlowRun]]:
+    ) -> Iterator[dict[int, FlowRun]]:
         """The flow runs of the other machines; none but those of `parts` goes on behind this, nothing is left."""
-        runs: list[FlowRun] = []
+        runs: dict[int, FlowRun] = {}
         try:
             for place, host in enumerate(self.others, start=1):
                 on_line(f"asking {host} for its part")
-                runs.append(self._submit(meeting, place, host))
+                submission = arun_deployment(
+                    DEPLOYMENT,
+                    parameters={"trial": self.trial, "run_name": self.run_name, "meeting": meeting, "place": place},
+                    flow_run_name=f"{self.run_name}: {self.trial.label}, part of {host}",
+                    timeout=0,
+                    as_subflow=True,
+                    work_queue_name=hosts.rank_queue(host),
+                    job_variables={"command": f"python -m flows.engine {self.trial.workers_per_host}"},
+                )
+                runs[place] = asyncio.run(submission)
             yield runs
         finally:
-            cancel(client, [run.id for place, run in enumerate(runs, start=1) if place not in parts])
+            cancel(client, [run.id for place, run in runs.items() if place not in parts])
             _clear(client, self.folder, meeting)
-
-    def _submit(self, meeting: Meeting, place: int, host: str) -> FlowRun:
-        submission = arun_deployment(
-            DEPLOYMENT,
-            parameters={"trial": self.trial, "run_name": self.run_name, "meeting": meeting, "place": place},
-            flow_run_name=f"{self.run_name}: {self.trial.label}, part of {host}",
-            timeout=0,
-            as_subflow=True,
-            work_queue_name=hosts.rank_queue(host),
-            job_variables={"command": f"python -m flows.engine {self.trial.workers_per_host}"},
-        )
-        return asyncio.run(submission)
 
     def _collect(
         self,
         client: SyncPrefectClient,
         meeting: Meeting,
-        runs: Sequence[FlowRun],
+        runs: Mapping[int, FlowRun],
         parts: dict[int, Part],
         stop: threading.Event,
     ) -> Iterator[Part]:
@@ -164,29 +161,29 @@ class Gang:
         told: set[int] = set()
         for patience in (REPORT_SECONDS, STOP_SECONDS):
             deadline = time.monotonic() + patience
-            while missing := [place for place in range(1, self.trial.num_hosts) if place not in parts]:
+            while missing := runs.keys() - parts.keys():
                 if stop.is_set():
                     raise TrialStopped
-                ended |= _ended(client, runs)
+                ended |= _ended(client, runs.values())
                 for place in missing:
                     with suppress(FileNotFoundError, ResultsError):
                         found = _PART.validate_json(self.folder.storage.read(_document(meeting, place)))
                         parts[place] = found if place in told else _as_lost(found)
-                if time.monotonic() > deadline or all(runs[place - 1].id in ended for place in missing):
+                if time.monotonic() > deadline or all(runs[place].id in ended for place in missing):
                     break
                 time.sleep(POLL_SECONDS / 2)
-            else:
-                break
-            told |= {place for place in missing if place not in parts and runs[place - 1].id not in ended}
-            cancel(client, [runs[place - 1].id for place in told])
-        for place, (host, run) in enumerate(zip(self.others, runs, strict=True), start=1):
-            yield parts.get(place) or _silent(self.trial, place, host, ended.get(run.id), place in told)
+            told |= {place for place in runs.keys() - parts.keys() if runs[place].id not in ended}
+            if told:
+                cancel(client, [runs[place].id for place in told])
+        for place, host in enumerate(self.others, start=1):
+            end = ended.get(runs[place].id)
+            yield parts.get(place) or _silent(self.trial, place, host, end, was_told=place in told)
 
 
 class _Watch:
     """Halts the ranks here when the trial is stopped, or a while after another machine's part has ended badly."""
 
-    def __init__(self, client: SyncPrefectClient, runs: Sequence[FlowRun], stop: threading.Event) -> None:
+    def __init__(self, client: SyncPrefectClient, runs: Collection[FlowRun], stop: threading.Event) -> None:
         self.halt = threading.Event()
         self._client, self._runs, self._stop = client, runs, stop
         self._lost_at: float | None = None
@@ -225,7 +222,7 @@ def cancel(client: SyncPrefectClient, ids: Sequence[UUID]) -> None:
 
 def disband(run: FlowRun, trial: Trial, folder: RunFolder) -> None:
     """Stop what a lost trial has asked of other machines, and remove what they have left for each other."""
-    wanted = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]))
+    wanted = FlowRunFilter.model_validate({"parent_flow_run_id": {"any_": [run.id]}})
     with get_client(sync_client=True) as client:
         cancel(client, [child.id for child in client.read_flow_runs(flow_run_filter=wanted)])
         for count, attempt in product(range(1, run.run_count + 1), (1, 2)):
@@ -311,10 +308,10 @@ def _silent(trial: Trial, place: int, host: str, end: State | None, was_told: bo
 
 
 def _read(client: SyncPrefectClient, ids: Sequence[UUID]) -> list[FlowRun]:
-    return client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(ids))))
+    return client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate({"id": {"any_": list(ids)}}))
 
 
-def _ended(client: SyncPrefectClient, runs: Sequence[FlowRun]) -> dict[UUID, State]:
+def _ended(client: SyncPrefectClient, runs: Iterable[FlowRun]) -> dict[UUID, State]:
     """How those of the runs ended that have come to an end. An outage of the API is no end."""
     with suppress(*OUTAGES):
         found = _read(client, [run.id for run in runs])

@@ -95,12 +95,6 @@ def encode(host: Host, holder: str = "", left_at: datetime | None = None) -> str
     return _ENTRY.dump_json(Entry(host=host, holder=holder, left_at=left_at)).decode()
 
 
-def decode(text: str | None) -> Host | None:
-    """The host that a queue's description tells of; None where it is not one of ours."""
-    entry = read_entry(text)
-    return None if entry is None else entry.host
-
-
 def read_entry(text: str | None) -> Entry | None:
     """All that a queue's description says; None where it is not one of ours."""
     try:

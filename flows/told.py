@@ -43,12 +43,12 @@ class Told:
         )
 
     def before(self, verdict: Verdict) -> NightState | None:
-        """The state that was told last; None where the series has begun anew since, for example by an acceptance."""
-        return self.last.get(verdict.label) if self.begins.get(verdict.label) == _begin(verdict) else None
+        """The state that was told last; None where the series has begun anew since, for example by an acceptance.
 
-    def decided_before(self, verdict: Verdict) -> NightState | None:
-        """The same of what is not UNDECIDED."""
-        return self.decided.get(verdict.label) if self.begins.get(verdict.label) == _begin(verdict) else None
+        Of a verdict that is not UNDECIDED, the last such state.
+        """
+        states = self.last if verdict.state in UNDECIDED else self.decided
+        return states.get(verdict.label) if self.begins.get(verdict.label) == _begin(verdict) else None
 
     def and_then(self, tonight: Tonight) -> "Told":
         """With that night."""

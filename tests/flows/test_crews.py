@@ -21,17 +21,15 @@ from tests.examples import DATA
 
 LOG = logging.getLogger("test")
 DEVICES = Devices(cores=(0, 1))
-HOSTS = [
-    Host(
-        name=name,
-        address="127.0.0.1",
-        environment=replace(ENVIRONMENT, hostname=name),
-        devices=DEVICES,
-        release="1.0",
-    )
-    for name in ("h1", "h2")
-]
-CREW = Crew(pool="gpu", environment=HOSTS[0].environment, devices=DEVICES)
+H1 = Host(
+    name="h1",
+    address="127.0.0.1",
+    environment=replace(ENVIRONMENT, hostname="h1"),
+    devices=DEVICES,
+    release="1.0",
+)
+H2 = replace(H1, name="h2", environment=replace(ENVIRONMENT, hostname="h2"))
+CREW = Crew(pool="gpu", environment=H1.environment, devices=DEVICES)
 GANGS = Sweep(strategies=(Strategy.MULTI_WORKER_MIRRORED,), num_hosts=2, cores_per_replica=1)
 
 
@@ -39,7 +37,7 @@ class Server:
     """What is asked of Prefect here; before it answers, it fails as `outages` say."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.hosts: list[Host] = list(HOSTS)
+        self.hosts = [H1, H2]
         self.outages: list[Exception] = []
         monkeypatch.setattr(crews, "get_client", lambda: self)
         monkeypatch.setattr(hosts, "online", self.online)
@@ -76,49 +74,51 @@ def test_machines_of_a_gang_are_mustered_through_an_outage(server: Server) -> No
     assert (crew.pool, crew.hosts) == ("gpu", ("h1", "h2"))
 
 
-def test_trials_of_several_machines_are_refused_where_the_pool_has_no_hosts(server: Server) -> None:
-    server.hosts = []
-    with pytest.raises(Refusal, match="num_hosts=2 needs hosts, and the work pool 'gpu' has none; join them by `strat"):
-        asyncio.run(muster(GANGS, DATA, LOG))
-
-
-def test_too_few_available_machines_are_refused_after_a_while(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("there", "sentence"),
+    [
+        ([], "num_hosts=2 needs hosts, and the work pool 'gpu' has none; join them by `strat"),
+        ([H1], "needs more than the 1 machines of the work pool 'gpu' that are online, not pau"),
+    ],
+)
+def test_gang_without_enough_machines_is_refused_after_a_while(
+    server: Server, monkeypatch: pytest.MonkeyPatch, there: list[Host], sentence: str
+) -> None:
     monkeypatch.setattr(crews, "WAIT_SECONDS", 0.0)
-    del server.hosts[1]
-    with pytest.raises(Refusal, match="needs more than the 1 machines of the work pool 'gpu' that are online, not pau"):
+    server.hosts = there
+    with pytest.raises(Refusal, match=sentence):
         asyncio.run(muster(GANGS, DATA, LOG))
 
 
-def test_outage_between_blocks_is_waited_out(server: Server) -> None:
-    server.outages = [httpx.ConnectError("no route")]
+def failure(status: int | None) -> Exception:
+    """What is raised where the API answers so, or where none answers."""
+    if status is None:
+        return httpx.ConnectError("no route")
+    response = httpx.Response(status, request=httpx.Request("GET", "http://h/api"))
+    return PrefectHTTPStatusError.from_httpx_error(
+        httpx.HTTPStatusError("no", request=response.request, response=response)
+    )
+
+
+@pytest.mark.parametrize("status", [None, 500, 503])
+def test_outage_between_blocks_is_waited_out(status: int | None, server: Server) -> None:
+    server.outages = [failure(status)]
     assert asyncio.run(Attendance(CREW).are_all_there(LOG))
     assert not server.outages
 
 
-def test_outage_that_lasts_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", -1.0)
-    server.outages = [httpx.ConnectError("no route")]
-    with pytest.raises(httpx.ConnectError):
+@pytest.mark.parametrize(("status", "patience_seconds"), [(401, 600.0), (404, 600.0), (None, -1.0)])
+def test_answer_that_says_no_and_outage_that_lasts_are_told(
+    status: int | None, patience_seconds: float, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", patience_seconds)
+    server.outages = [failure(status)]
+    with pytest.raises((PrefectHTTPStatusError, httpx.ConnectError)):
         asyncio.run(Attendance(CREW).are_all_there(LOG))
 
 
-@pytest.mark.parametrize(("status", "is_outage"), [(401, False), (404, False), (500, True), (503, True)])
-def test_answer_that_says_no_is_no_outage(status: int, is_outage: bool, server: Server) -> None:
-    response = httpx.Response(status, request=httpx.Request("GET", "http://h/api"))
-    server.outages = [PrefectHTTPStatusError.from_httpx_error(_error(response))]
-    if is_outage:
-        assert asyncio.run(Attendance(CREW).are_all_there(LOG))
-    else:
-        with pytest.raises(PrefectHTTPStatusError):
-            asyncio.run(Attendance(CREW).are_all_there(LOG))
-
-
-def _error(response: httpx.Response) -> httpx.HTTPStatusError:
-    return httpx.HTTPStatusError("no", request=response.request, response=response)
-
-
 def test_outage_while_trials_go_on_is_told_at_once_to_whoever_waits_for_them(server: Server) -> None:
-    server.outages = [httpx.ConnectError("no route")]
+    server.outages = [failure(None)]
     with pytest.raises(httpx.ConnectError):
         asyncio.run(Attendance(CREW).absent())
 

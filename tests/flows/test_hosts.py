@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.settings.context import temporary_settings
 
 from flows import hosts
-from flows.hosts import Host
+from flows.hosts import Entry, Host
 from tasks.domain.device import Devices
 from tasks.domain.precision import Precision
 from tasks.domain.refusal import Refusal
@@ -51,23 +51,17 @@ def queue(name: str, description: str | None, last_polled: datetime | None = NOW
     return WorkQueue(name=name, description=description, last_polled=last_polled, work_pool_id=None)
 
 
-def test_description_is_one_line_and_says_the_host_again() -> None:
+def test_description_is_one_line_and_says_the_host_again_also_of_a_later_release() -> None:
     text = hosts.encode(HOST, "gpu on h1 (abc)", left_at=NOW)
     assert "\n" not in text
-    assert hosts.decode(text) == HOST
-    entry = hosts.read_entry(text)
-    assert entry is not None
-    assert (entry.holder, entry.left_at) == ("gpu on h1 (abc)", NOW)
+    assert hosts.read_entry(text) == Entry(host=HOST, holder="gpu on h1 (abc)", left_at=NOW)
+    later = text.replace('"release":', '"network":"infiniband","release":')
+    assert hosts.read_entry(later) == hosts.read_entry(text)
 
 
 @pytest.mark.parametrize("text", [None, "", "The work pool's default queue.", "{}", "[]", '{"host": {"name": "h1"}}'])
 def test_description_of_another_queue_tells_of_no_host(text: str | None) -> None:
-    assert hosts.decode(text) is None
-
-
-def test_description_by_a_later_release_is_read() -> None:
-    text = hosts.encode(HOST).replace('"release":', '"network":"infiniband","release":')
-    assert hosts.decode(text) == HOST
+    assert hosts.read_entry(text) is None
 
 
 def test_only_queues_under_their_hosts_own_name_tell_of_it() -> None:
@@ -82,26 +76,23 @@ def test_only_queues_under_their_hosts_own_name_tell_of_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "has_left", "expected"), [(1, False, True), (59, False, True), (61, False, False), (1, True, False)]
+    ("polled", "beaten", "expected"),
+    [(1, None, True), (59, None, True), (61, None, False), (None, 59, True), (None, 61, False), (None, None, False)],
 )
-def test_host_is_online_while_its_queue_is_polled(seconds: float, has_left: bool, expected: bool) -> None:
-    text = hosts.encode(HOST, left_at=NOW if has_left else None)
-    ((found, entry),) = hosts.known([queue("h1", text, datetime.now(UTC) - timedelta(seconds=seconds))])
-    assert hosts.is_online(found, entry, []) == expected
-
-
-@pytest.mark.parametrize(("seconds", "holder", "expected"), [(59, "mine", True), (61, "mine", False), (1, "", False)])
-def test_host_whose_polls_were_not_noted_is_online_while_its_worker_beats(
-    seconds: float, holder: str, expected: bool
+@pytest.mark.parametrize("has_left", [False, True])
+def test_host_is_online_while_its_queue_is_polled_or_its_worker_beats(
+    polled: float | None, beaten: float | None, expected: bool, has_left: bool
 ) -> None:
-    ((found, entry),) = hosts.known([queue("h1", hosts.encode(HOST, "mine"), None)])
-    beat = datetime.now(UTC) - timedelta(seconds=seconds)
+    def ago(seconds: float | None) -> datetime | None:
+        return None if seconds is None else datetime.now(UTC) - timedelta(seconds=seconds)
+
+    text = hosts.encode(HOST, "mine", left_at=NOW if has_left else None)
+    ((found, entry),) = hosts.known([queue("h1", text, ago(polled))])
     workers = [
         Worker(name=name, work_pool_id=uuid4(), last_heartbeat_time=time, status=WorkerStatus.ONLINE)
-        for name, time in ((holder, beat), ("mine", None))
+        for name, time in (("another", datetime.now(UTC)), ("mine", None), ("mine", ago(beaten)))
     ]
-    assert hosts.is_online(found, entry, workers) == expected
-    assert not hosts.is_online(found, replace(entry, left_at=NOW), workers)
+    assert hosts.is_online(found, entry, workers) == (expected and not has_left)
 
 
 def test_host_that_is_paused_is_online_and_not_available() -> None:
@@ -125,20 +116,18 @@ def test_host_that_is_paused_is_online_and_not_available() -> None:
     assert asyncio.run(hosts.online(cast("PrefectClient", Server()), "gpu")) == (second,)
 
 
-def test_this_host_says_what_it_offers(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("address", [None, "127.0.0.2", "localhost"])
+def test_this_host_says_what_it_offers_under_the_address_that_is_given(
+    address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(hosts.NAME, "h7")
+    if address:
+        monkeypatch.setenv(hosts.ADDRESS, address)
     with api("http://127.0.0.1:4200/api"):
         found = hosts.here()
-    assert (found.name, found.address, found.release) == ("h7", "127.0.0.1", metadata.version("stratbench"))
-    assert found.devices == find_devices()
-    assert found.environment == describe_environment()
-
-
-@pytest.mark.parametrize("given", ["127.0.0.2", "localhost"])
-def test_address_that_is_given_wins(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(hosts.ADDRESS, given)
-    with api("http://127.0.0.1:4200/api"):
-        assert hosts.here().address == given
+    release = metadata.version("stratbench")
+    assert (found.name, found.address, found.release) == ("h7", address or "127.0.0.1", release)
+    assert (found.devices, found.environment) == (find_devices(), describe_environment())
 
 
 def test_address_is_the_one_that_the_api_sees() -> None:
@@ -164,7 +153,3 @@ def test_api_without_an_address_is_refused_with_a_way_out() -> None:
 def test_name_that_cannot_name_a_queue_is_refused(name: str) -> None:
     with pytest.raises(Refusal, match="must be 1 to 100 letters.*STRATBENCH_HOST"):
         hosts.check_name(name)
-
-
-def test_rank_queue_lies_beside_the_hosts_own() -> None:
-    assert hosts.rank_queue(hosts.check_name("h1")) == "h1.ranks"

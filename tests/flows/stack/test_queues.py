@@ -73,7 +73,8 @@ def test_queues_are_created_once_and_renewed_where_they_differ(
     queues.ensure(client, "gpu", replace(HOST, release="2.0"), HOLDER)
     renewed, ranks = read(client)
     assert (ranks.concurrency_limit, ranks.is_paused, ranks.id) == (1, False, before[1].id)
-    assert hosts.decode(renewed.description) == replace(HOST, release="2.0")
+    assert (entry := hosts.read_entry(renewed.description))
+    assert entry.host == replace(HOST, release="2.0")
     assert capsys.readouterr().out.count("Renewed the work queue") == 2
 
 
