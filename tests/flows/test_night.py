@@ -4,9 +4,10 @@ import logging
 import math
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,11 @@ from tasks.detection.nights import NightState, Tonight
 from tasks.domain.cell import Arm
 from tasks.domain.device import DeviceType
 from tasks.domain.refusal import Refusal
+from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role, Trial
 from tasks.results import schema
 from tasks.results.events import Event, Events, Kind
-from tasks.results.history import Ending, History, night_of
+from tasks.results.history import Ending, History, Night, night_of
 from tasks.results.store import RunFolder
 from tests.analysis.example_runs import (
     ENVIRONMENT,
@@ -53,36 +55,64 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def begin(number: int, sweep: Sweep = SWEEP) -> OpenRun:
+    """That night's run, of which nothing is recorded yet."""
+    day = BEGAN + timedelta(days=number)
+    run = make_run(sweep, run_name=f"nightly-{day}", night=day, end=None)
+    folder = RunFolder(locations.run(run.run_name))
+    folder.create(run)
+    return OpenRun(run, folder, DATA, DeviceType.CPU_SLICE, None)
+
+
+def record(opened: OpenRun, trials: Iterable[Trial], seconds: Callable[[Trial], float | None]) -> None:
+    """A record for each, of so many seconds; without any, of a failure."""
+    for place, trial in enumerate(trials):
+        took = seconds(trial)
+        outcome = make_failure(trial) if took is None else make_result(trial, took, (0.98,))
+        opened.folder.put(record_of(opened.run, outcome, 100 * trial.block + place))
+
+
+def is_mirrored_tonight(trial: Trial) -> bool:
+    return trial.strategy is MIRRORED and trial.arm is Arm.HERE
+
+
 def go_through(number: int, slowdown: float = 0.0, fails: Callable[[Trial], bool] = lambda trial: False) -> Tonight:
     """That night from its first block to its verdict; tonight's arm of `mirrored` is slower by that share."""
-    name = f"nightly-{BEGAN + timedelta(days=number)}"
-    run = make_run(SWEEP, run_name=name, night=BEGAN + timedelta(days=number), end=None)
-    folder = RunFolder(locations.run(name))
-    folder.create(run)
-    opened = OpenRun(run, folder, DATA, DeviceType.CPU_SLICE, None)
+
+    def seconds(trial: Trial) -> float | None:
+        noise = random.Random(f"{number}:{trial.key}").gauss(0.0, NOISE)
+        return None if fails(trial) else 12.0 * math.exp(noise) * (1 + slowdown * is_mirrored_tonight(trial))
+
+    opened = begin(number)
     while not (state := review(opened)).has_ended:
-        for place, trial in enumerate(state.trials):
-            chance = random.Random(f"{number}:{trial.key}")
-            is_slow = trial.strategy is MIRRORED and trial.arm is Arm.HERE
-            seconds = 12.0 * math.exp(chance.gauss(0.0, NOISE)) * (1 + slowdown * is_slow)
-            outcome = make_failure(trial) if fails(trial) else make_result(trial, seconds, (0.98,))
-            folder.put(record_of(run, outcome, 100 * trial.block + place))
+        record(opened, state.trials, seconds)
     ended = night_of(state.analysis.run, state.tables)
     assert ended.ending is Ending.ENDED
     History(locations.results()).append_night(ended)
     return judge(ended).tonight
 
 
+def measured() -> tuple[Night, ...]:
+    """The nights of the history with all that is known of their trials."""
+    return History(locations.results()).nights([column.name for column in schema.TRIALS])
+
+
+def alter(night: Night, factors: Iterable[float], **changes: object) -> None:
+    """Append that night as another one, whose trials took so many times as long."""
+    rows = night.trials.to_pylist()
+    for row, factor in zip(rows, factors, strict=False):
+        row["training_seconds"] *= factor
+    trials = type(night.trials).from_pylist(rows, night.trials.schema)
+    History(locations.results()).append_night(replace(night, trials=trials, **changes))
+
+
 def repeat(numbers: range) -> None:
     """Nights as the first one, but for their noise."""
-    first = History(locations.results()).nights([column.name for column in schema.TRIALS])[0]
+    first = measured()[0]
     for number in numbers:
-        chance, rows = random.Random(number), first.trials.to_pylist()
-        day = BEGAN + timedelta(days=number)
-        for row in rows:
-            row["training_seconds"] *= math.exp(chance.gauss(0.0, NOISE))
-        trials = type(first.trials).from_pylist(rows, first.trials.schema)
-        History(locations.results()).append_night(replace(first, day=day, run_name=f"nightly-{day}", trials=trials))
+        chance, day = random.Random(number), BEGAN + timedelta(days=number)
+        noise = (math.exp(chance.gauss(0.0, NOISE)) for _ in range(first.trials.num_rows))
+        alter(first, noise, day=day, run_name=f"nightly-{day}")
 
 
 def roles(number: int) -> Counter[str]:
@@ -108,46 +138,36 @@ def test_change_is_measured_again_at_once_and_confirmed_by_the_next_night() -> N
     assert state.is_completed()
 
 
-def test_second_look_does_not_enter_the_runs_own_report(root: Path) -> None:
-    run = make_run(SWEEP, run_name="nightly-a", night=BEGAN, end=None)
-    folder = RunFolder(root / "runs" / "nightly-a")
-    folder.create(run)
-    opened = OpenRun(run, folder, DATA, DeviceType.CPU_SLICE, None)
-    while not (state := review(opened)).has_ended:
-        for place, trial in enumerate(state.trials):
-            folder.put(record_of(run, make_result(trial, 12.0, (0.98,)), 100 * trial.block + place))
-    last = next(trial for trial in plan(run) if trial.arm is Arm.HERE)
-    again = replace(last, role=Role.AGAIN, block=PAIRS + 1)
-    folder.put(record_of(run, make_result(again, 99.0, (0.98,)), 10_000))
-    state = review(opened)
-    assert state.analysis.coverage.state is RunState.COMPLETE
-    assert (state.analysis.coverage.valid, state.analysis.coverage.num_begun) == (4 * PAIRS, PAIRS)
+def test_second_look_does_not_enter_the_runs_own_report() -> None:
+    opened = begin(0)
+    trials = plan(opened.run)
+    record(opened, trials, lambda trial: 12.0)
+    assert review(opened).has_ended
+    again = replace(next(filter(is_mirrored_tonight, trials)), role=Role.AGAIN, block=PAIRS + 1)
+    record(opened, [again], lambda trial: 99.0)
+    coverage = review(opened).analysis.coverage
+    assert coverage.state is RunState.COMPLETE
+    assert (coverage.valid, coverage.num_begun) == (4 * PAIRS, PAIRS)
 
 
 def test_second_look_waits_for_the_trials_that_are_going_on() -> None:
     go_through(0)
     repeat(range(1, 10))
-    day = BEGAN + timedelta(days=10)
-    run = make_run(SWEEP, run_name="nightly-a", night=day, end=None)
-    folder = RunFolder(locations.run("nightly-a"))
-    folder.create(run)
-    opened = OpenRun(run, folder, DATA, DeviceType.CPU_SLICE, None)
-    *trials, last = plan(run)
-    for place, trial in enumerate(trials):
-        is_slow = trial.strategy is MIRRORED and trial.arm is Arm.HERE
-        folder.put(record_of(run, make_result(trial, 18.0 if is_slow else 12.0, (0.98,)), place))
+    opened = begin(10)
+    *trials, last = plan(opened.run)
+    record(opened, trials, lambda trial: 18.0 if is_mirrored_tonight(trial) else 12.0)
     assert not review(opened, taken=[last.key]).trials
-    assert folder.describe().end is None
-    folder.put(record_of(run, make_result(last, 12.0, (0.98,)), 1_000))
+    assert opened.folder.describe().end is None
+    record(opened, [last], lambda trial: 12.0)
     second = review(opened).trials
     assert {trial.cell.label for trial in second if trial.role is Role.AGAIN and trial.arm is Arm.HERE} == {NAMES[1]}
 
 
 def test_trials_that_fail_are_not_measured_again(root: Path) -> None:
-    tonight = go_through(0, fails=lambda trial: trial.strategy is MIRRORED and trial.arm is Arm.HERE)
+    tonight = go_through(0, fails=is_mirrored_tonight)
     assert [verdict.state for verdict in tonight.verdicts] == [NightState.NO_BASELINE, NightState.FAILED]
-    assert final_state(tonight, root).is_failed()
-    assert final_state(tonight, root).name == "Failed"
+    state = final_state(tonight, root)
+    assert (state.is_failed(), state.name) == (True, "Failed")
 
 
 def test_pairs_follow_from_the_noise_of_the_nights_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,17 +194,10 @@ def test_pairs_do_not_follow_from_the_night_itself_nor_from_other_cells() -> Non
     asked = replace(SWEEP, min_blocks=4, max_blocks=20)
     go_through(0)
     today, others = BEGAN + timedelta(days=1), grid(PAIRS, strategies=(ONE,), global_batch_sizes=(256,), num_epochs=1)
-    (measured,) = History(locations.results()).nights([column.name for column in schema.TRIALS])
-    for day, name, cells in (
-        (today, "nightly-today", measured.cells),
-        (BEGAN, "nightly-others", tuple(cell.label for cell in others.cells)),
-    ):
-        rows = measured.trials.to_pylist()
-        for number, row in enumerate(rows):
-            row["training_seconds"] *= 1.5 if number % 2 else 1.0
-        trials = type(measured.trials).from_pylist(rows, measured.trials.schema)
-        noisy = replace(measured, day=day, run_name=name, cells=cells, trials=trials)
-        History(locations.results()).append_night(noisy)
+    (night,) = measured()
+    labels = tuple(cell.label for cell in others.cells)
+    for day, name, cells in ((today, "nightly-today", night.cells), (BEGAN, "nightly-others", labels)):
+        alter(night, cycle((1.0, 1.5)), day=day, run_name=name, cells=cells)
     assert plan_night(asked, today, logger).max_blocks == 6, "runs of the cells before tonight differ by 2 %"
     assert plan_night(asked, today + timedelta(days=1), logger).max_blocks == 20, "tonight's by far more"
 
@@ -192,9 +205,9 @@ def test_pairs_do_not_follow_from_the_night_itself_nor_from_other_cells() -> Non
 def test_second_run_of_a_day_follows_on_the_first_whatever_it_is_called() -> None:
     go_through(0)
     repeat(range(1, 11))
-    nights = History(locations.results()).nights([column.name for column in schema.TRIALS])
     begun = {name: datetime(2026, 1, 12, hour, tzinfo=UTC) for hour, name in ((2, "nightly-x"), (14, "after-fix"))}
-    first, second = (replace(nights[10], day=at.date(), run_name=name, created_at=at) for name, at in begun.items())
+    last = measured()[10]
+    first, second = (replace(last, day=at.date(), run_name=name, created_at=at) for name, at in begun.items())
     for each in (second, first):
         History(locations.results()).append_night(each)
     assert judge(first).tonight.num_nights == 12
@@ -218,13 +231,10 @@ def test_night_is_measured_against_the_control_that_is_set(monkeypatch: pytest.M
     assert plan_night(SWEEP, BEGAN, logger).versus == SWEEP.versus, "one that is named goes before"
 
 
-def test_first_look_leaves_a_quarter_of_the_time_for_the_second(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_look_leaves_a_quarter_of_the_time_for_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flows.blocks.time.monotonic", lambda: 0.0)
-    sweep = replace(SWEEP, budget_minutes=100.0)
-    for night_of_run, has_time in ((None, True), (BEGAN, False)):
-        run = make_run(sweep, run_name=f"run-{has_time}", night=night_of_run, end=None)
-        opened = OpenRun(run, RunFolder(root / run.run_name), DATA, DeviceType.CPU_SLICE, 60 * 20.0)
-        opened.folder.create(run)
-        for place, trial in enumerate(trial for trial in plan(run) if trial.block == 1):
-            opened.folder.put(record_of(run, make_result(trial, 12.0, (0.98,)), 100 + place))
-        assert review(opened).has_ended is not has_time, "20 minutes are left of 100"
+    for day, has_time in ((None, True), (BEGAN, False)):
+        opened = begin(int(has_time), replace(SWEEP, budget_minutes=100.0))
+        opened.folder.update(replace(opened.run, night=day))
+        record(opened, [trial for trial in plan(opened.run) if trial.block == 1], lambda trial: 12.0)
+        assert review(replace(opened, deadline=60 * 20.0)).has_ended is not has_time, "20 minutes are left of 100"
