@@ -1,5 +1,6 @@
 """The table of drills: event x signal x outcome, printed after the tests."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ from tests.drills.namespaces import obstacle
 
 pytest.register_assert_rewrite("tests.drills.sites")
 
-Say = Callable[..., None]
+Say = Callable[[str, str, object], None]
 COLUMNS = ("event", "signal", "outcome")
 
 
@@ -24,11 +25,19 @@ def in_namespaces() -> None:
 def say(record_property: Callable[[str, object], None]) -> Say:
     """Keeps the drill's row of the table."""
 
-    def keep(**row: object) -> None:
-        for name in COLUMNS:
-            record_property(name, row[name])
+    def keep(*row: object) -> None:
+        for name, value in zip(COLUMNS, row, strict=True):
+            record_property(name, value)
 
     return keep
+
+
+def wait_until(is_so: Callable[[], object], seconds: float) -> None:
+    """Return once it is so; raises AssertionError where it is not in so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, f"not so after {seconds} s"
+        time.sleep(0.2)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

@@ -1,12 +1,12 @@
 """Machines that are Linux network namespaces of this one, on a bridge, so that one of several hosts can be lost.
 
 Addresses are 10.99.<n>.<m>; n, and with it every name in the kernel, is held by one cluster at a time, sessions of
-other processes included. Everything needs root, iproute2 and util-linux.
+other processes included, by a lock that ends with its process. Everything needs root, iproute2 and util-linux.
 """
 
+import fcntl
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -16,14 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-HEAD = 1
-"""Last number of the head's address; the machine of host i has 10 + i."""
-OUTSIDE = 254
-"""Last number of the address that this machine itself has on the bridge."""
-MAX_CLUSTERS = 250
+LOCKS, MAX_CLUSTERS = Path("/run"), 250
 DEATH_SECONDS = 20.0
 """How long a killed process may take to be gone."""
 COMMANDS = ("ip", "tc", "nsenter", "taskset")
@@ -39,8 +36,7 @@ class Machine:
     name: str
     """`head`, or `h1`, `h2` and so on."""
     namespace: str
-    port: str
-    """The bridge's end of its link; the other end is `eth0`."""
+    """The bridge's end of its link is called the same; the other end is `eth0`."""
     address: str
     cores: tuple[int, ...]
     """Logical CPUs that its processes may use."""
@@ -53,14 +49,7 @@ class Machine:
     def run(self, *command: str, seconds: float = 60.0, is_checked: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command there to its end; raises AssertionError with its output where it fails."""
         done = subprocess.run(
-            self._inside(command),
-            env=self._environment(),
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
+            self._inside(command), **self._settings(), capture_output=True, text=True, timeout=seconds, check=False
         )
         assert not is_checked or done.returncode == 0, (self.name, command, done.returncode, done.stdout, done.stderr)
         return done
@@ -70,9 +59,7 @@ class Machine:
         with (self.folder / log).open("ab") as output:
             process = subprocess.Popen(
                 self._inside(command),
-                env=self._environment(),
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
+                **self._settings(),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -82,22 +69,19 @@ class Machine:
 
     def cut(self) -> None:
         """Take its link down: packets are lost without a word, also to and from connections that are open."""
-        _do("ip", "link", "set", self.port, "down")
+        _do("ip", "link", "set", self.namespace, "down")
 
     def restore(self) -> None:
         """Bring its link up again."""
-        _do("ip", "link", "set", self.port, "up")
+        _do("ip", "link", "set", self.namespace, "up")
 
     def slow(self, megabits: float) -> None:
         """Let so many megabits a second pass in either direction."""
-        for prefix, device in self._ends():
-            shape = ("tbf", "rate", f"{megabits}mbit", "burst", "64kb", "latency", "200ms")
-            _do("tc", *prefix, "qdisc", "replace", "dev", device, "root", *shape)
+        self._shape("replace", "tbf", "rate", f"{megabits}mbit", "burst", "64kb", "latency", "200ms")
 
     def unslow(self) -> None:
         """Let everything pass as fast as it can."""
-        for prefix, device in self._ends():
-            _do("tc", *prefix, "qdisc", "del", "dev", device, "root")
+        self._shape("del")
 
     def processes(self) -> set[psutil.Process]:
         """Everything that runs there, whoever started it."""
@@ -111,24 +95,19 @@ class Machine:
         self.started.clear()
         _kill(self.namespace)
 
-    def _ends(self) -> tuple[tuple[tuple[str, ...], str], ...]:
-        return ((), self.port), (("-netns", self.namespace), "eth0")
+    def _shape(self, action: str, *shape: str) -> None:
+        _do("tc", "qdisc", action, "dev", self.namespace, "root", *shape)
+        _do("tc", "-netns", self.namespace, "qdisc", action, "dev", "eth0", "root", *shape)
 
     def _inside(self, command: tuple[str, ...]) -> list[str]:
         # not `ip netns exec`, which puts an empty /sys/fs/cgroup in the place of this machine's
         cpus = ",".join(map(str, self.cores))
         return ["nsenter", f"--net=/run/netns/{self.namespace}", "taskset", "--cpu-list", cpus, *command]
 
-    def _environment(self) -> dict[str, str]:
+    def _settings(self) -> dict[str, Any]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "STRATBENCH_"))}
-        return {
-            **kept,
-            "HOME": str(self.folder),
-            "TMPDIR": str(self.folder / "tmp"),
-            "NO_PROXY": "*",
-            "no_proxy": "*",
-            **self.environment,
-        }
+        own = {"HOME": str(self.folder), "TMPDIR": str(self.folder / "tmp"), "NO_PROXY": "*", "no_proxy": "*"}
+        return {"env": kept | own | self.environment, "cwd": self.folder, "stdin": subprocess.DEVNULL}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,19 +129,16 @@ class Cluster:
 def make_cluster(folder: Path, num_hosts: int) -> Iterator[Cluster]:
     """A cluster that is gone afterwards, with everything that runs in it.
 
-    Raises AssertionError where something still ran there at the end of a block that ended well. Clusters of sessions
-    that were killed are removed first.
+    Raises AssertionError where something still ran there at the end of a block that ended well.
     """
-    _remove_abandoned()
-    number = _claim()
-    try:
-        _say_who_owns(number)
-        cluster = _build(folder, number, num_hosts)
-        yield cluster
-        left = [_command_of(process) for machine in cluster.machines for process in machine.processes()]
-        assert not left, f"still running in the cluster: {left}"
-    finally:
-        _remove(number)
+    with _number() as number:
+        try:
+            cluster = _build(folder, number, num_hosts)
+            yield cluster
+            left = [_command_of(process) for machine in cluster.machines for process in machine.processes()]
+            assert not left, f"still running in the cluster: {left}"
+        finally:
+            _remove(number)
 
 
 def is_reached(machine: Machine, port: int) -> bool:
@@ -189,82 +165,57 @@ def obstacle() -> str:
     return ""
 
 
+@contextmanager
+def _number() -> Iterator[int]:
+    """A number that no other session has; what one that was killed has left under it is removed."""
+    for number in range(1, MAX_CLUSTERS + 1):
+        with (LOCKS / f"{_bridge(number)}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            _remove(number)
+            yield number
+            return
+    raise AssertionError(f"{MAX_CLUSTERS} clusters are there already")
+
+
 def _build(folder: Path, number: int, num_hosts: int) -> Cluster:
     bridge = _bridge(number)
-    _do("ip", "address", "add", f"10.99.{number}.{OUTSIDE}/24", "dev", bridge)
+    _do("ip", "link", "add", bridge, "type", "bridge")
+    _do("ip", "address", "add", f"10.99.{number}.254/24", "dev", bridge)  # of this machine itself
     _do("ip", "link", "set", bridge, "up")
     cores = tuple(sorted(os.sched_getaffinity(0)))
-    head = _join(folder, number, "head", HEAD, cores)
+    head = _join(folder, number, "head", 1, cores)
     hosts = [_join(folder, number, f"h{i}", 10 + i, (cores[i % len(cores)],)) for i in range(1, num_hosts + 1)]
     return Cluster(head=head, hosts=tuple(hosts))
 
 
 def _join(folder: Path, number: int, name: str, last: int, cores: tuple[int, ...]) -> Machine:
     """A machine of that cluster, linked and up."""
-    bridge = _bridge(number)
-    machine = Machine(
-        name=name,
-        namespace=f"{bridge}-{name}",
-        port=f"{bridge}-{name}",
-        address=f"10.99.{number}.{last}",
-        cores=cores,
-        folder=folder / name,
-    )
+    end, address = f"{_bridge(number)}-{name}", f"10.99.{number}.{last}"
+    machine = Machine(name=name, namespace=end, address=address, cores=cores, folder=folder / name)
     (machine.folder / "tmp").mkdir(parents=True, exist_ok=True)
-    _do("ip", "netns", "add", machine.namespace)
-    peer = ("type", "veth", "peer", "name", "eth0", "netns", machine.namespace)
-    _do("ip", "link", "add", machine.port, *peer)
-    _do("ip", "link", "set", machine.port, "master", bridge, "up")
-    inside = ("ip", "-netns", machine.namespace)
-    _do(*inside, "address", "add", f"{machine.address}/24", "dev", "eth0")
+    _do("ip", "netns", "add", end)
+    _do("ip", "link", "add", end, "type", "veth", "peer", "name", "eth0", "netns", end)
+    _do("ip", "link", "set", end, "master", _bridge(number), "up")
+    _do("ip", "-netns", end, "address", "add", f"{address}/24", "dev", "eth0")
     for device in ("lo", "eth0"):
-        _do(*inside, "link", "set", device, "up")
+        _do("ip", "-netns", end, "link", "set", device, "up")
     return machine
 
 
-def _claim() -> int:
-    """The number of a new bridge, whose making fails where another session has it."""
-    for number in range(1, MAX_CLUSTERS + 1):
-        try:
-            _do("ip", "link", "add", _bridge(number), "type", "bridge")
-        except AssertionError as error:
-            if "exists" not in str(error):
-                raise
-        else:
-            return number
-    raise AssertionError(f"{MAX_CLUSTERS} clusters are there already")
-
-
-def _say_who_owns(number: int) -> None:
-    owner = psutil.Process()
-    _do("ip", "link", "set", _bridge(number), "alias", f"{owner.pid} {owner.create_time()}")
-
-
-def _remove_abandoned() -> None:
-    """Remove the clusters whose owner is gone, unless another session is at it."""
-    for link in json.loads(_do("ip", "-json", "link", "show", "type", "bridge") or "[]"):
-        match = re.fullmatch(r"sbt(\d+)", link["ifname"])
-        if match and "ifalias" in link:
-            pid, created = link["ifalias"].split()
-            with suppress(psutil.NoSuchProcess):
-                if psutil.Process(int(pid)).create_time() == float(created):
-                    continue
-            with suppress(AssertionError):
-                _remove(int(match[1]))
-
-
 def _remove(number: int) -> None:
-    """Take down what there is of that cluster; the bridge last, because it holds the number."""
-    prefix = f"{_bridge(number)}-"
+    """Take down what there is of that cluster."""
+    bridge = _bridge(number)
     for name in (each["name"] for each in json.loads(_do("ip", "-json", "netns", "list") or "[]")):
-        if name.startswith(prefix):
+        if name.startswith(f"{bridge}-"):
             _kill(name)
             _do("ip", "netns", "delete", name)
-    for name in (each["ifname"] for each in json.loads(_do("ip", "-json", "link", "show", "type", "veth") or "[]")):
-        if name.startswith(prefix):
-            with suppress(AssertionError):  # it also goes with its namespace, at its own time
+    for name in (each["ifname"] for each in json.loads(_do("ip", "-json", "link", "show"))):
+        if name == bridge or name.startswith(f"{bridge}-"):
+            with suppress(AssertionError):  # an end also goes with its namespace, at its own time
                 _do("ip", "link", "delete", name)
-    _do("ip", "link", "delete", _bridge(number))
 
 
 def _kill(namespace: str) -> None:

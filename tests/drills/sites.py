@@ -20,8 +20,8 @@ from pydantic import TypeAdapter
 
 from flows.names import TRIAL_POOL
 from tasks.domain.trial import Trial
+from tests.drills.conftest import wait_until
 from tests.drills.namespaces import Cluster, Machine, is_reached, make_cluster
-from tests.drills.test_stack_drills import wait_until
 from tests.drills.trials import PATIENCE, WORKERS
 
 Row = dict[str, Any]

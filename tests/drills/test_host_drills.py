@@ -19,10 +19,9 @@ from tasks.domain.device import DeviceType
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role, Trial
 from tasks.planning.planner import plan_block
-from tests.drills.conftest import Say
+from tests.drills.conftest import Say, wait_until
 from tests.drills.namespaces import Machine
 from tests.drills.sites import GANG, Row, Site, make_site, trial_folders
-from tests.drills.test_stack_drills import wait_until
 from tests.drills.trials import ONE, WORKERS
 from tests.examples import needs_two_cores
 
@@ -80,9 +79,9 @@ def test_two_hosts_train_what_one_device_trains(site: Site, say: Say) -> None:
     assert difference <= max(2 * statistics.stdev(one), 0.005), (one, two)
     kind = "s3" if site.has_s3 else "shared folder"
     say(
-        event=f"2 hosts, results in {kind}",
-        signal="",
-        outcome=f"valid; accuracy differs by {difference:.4f} in 3 seeds",
+        f"2 hosts, results in {kind}",
+        "",
+        f"valid; accuracy differs by {difference:.4f} in 3 seeds",
     )
 
 
@@ -95,7 +94,7 @@ def test_blocks_of_single_hosts_are_spread_and_not_split(site: Site, say: Say) -
     assert set.union(*hosts.values()) == {"h1", "h2"}
     num_blocks = Counter(name for names in hosts.values() for name in names)
     outcome = ", ".join(f"{count} on {name}" for name, count in sorted(num_blocks.items()))
-    say(event="4 blocks over 2 hosts", signal="", outcome=f"valid; {outcome}")
+    say("4 blocks over 2 hosts", "", f"valid; {outcome}")
 
 
 @real
@@ -113,15 +112,7 @@ def test_slow_link_makes_a_gang_slow_and_nothing_else(site: Site, say: Say) -> N
     finally:
         second.unslow()
     assert slow > 1.5 * free
-    say(event="link slowed to 20 Mbit/s", signal="tbf", outcome=f"valid; training took {slow / free:.1f} times as long")
-
-
-def cut(host: Machine) -> None:
-    host.cut()
-
-
-def kill(host: Machine) -> None:
-    host.kill()
+    say("link slowed to 20 Mbit/s", "tbf", f"valid; training took {slow / free:.1f} times as long")
 
 
 def cut_and_kill(host: Machine) -> None:
@@ -138,8 +129,8 @@ def stop_rank(host: Machine) -> None:
 @pytest.mark.parametrize(
     ("lose", "reason", "words"),
     [
-        pytest.param(cut, "host_lost", "h2: no word of rank 1", id="link cut"),
-        pytest.param(kill, "host_lost", "h2: no word of rank 1", id="host killed"),
+        pytest.param(Machine.cut, "host_lost", "h2: no word of rank 1", id="link cut"),
+        pytest.param(Machine.kill, "host_lost", "h2: no word of rank 1", id="host killed"),
         pytest.param(cut_and_kill, "host_lost", "h2: no word of rank 1", id="host without power"),
         pytest.param(stop_rank, "worker_stopped", "h2: rank 1 was stopped", id="rank stopped"),
     ],
@@ -170,7 +161,7 @@ def test_host_of_a_gang_is_lost(site: Site, say: Say, lose: Callable[[Machine], 
     assert (again.state_type, again.state_name) == (StateType.COMPLETED, "Completed"), again.state
     site.leaves_nothing()
     outcome = f"{row['reason']} after {took:.0f} s: {row['message']}; then valid"
-    say(event="host 2 of a gang", signal=lose.__name__.replace("_", " "), outcome=outcome)
+    say("host 2 of a gang", lose.__name__.replace("_", " "), outcome)
 
 
 def failures(site: Site, run_name: str) -> list[Row]:
@@ -197,7 +188,7 @@ def test_two_gangs_and_a_single_trial_at_once_end_all(site: Site, say: Say, tmp_
     assert [run.state_type for run in ends] == [StateType.COMPLETED] * 3, [run.state for run in ends]
     assert {row["status"] for row in site.rows("at-once")} == {"valid"}
     site.leaves_nothing()
-    say(event="2 gangs and 1 trial at once", signal="", outcome="all valid")
+    say("2 gangs and 1 trial at once", "", "all valid")
 
 
 @real
@@ -206,4 +197,4 @@ def test_three_hosts_train(site: Site, say: Say) -> None:
     rows = site.measures("three-hosts", num_hosts=3, num_replicas=3, global_batch_sizes=[96])
     (gang,) = [row for row in rows if (row["strategy"], row["role"]) == (WORKERS, Role.MEASURED)]
     assert gang["hostnames"] == ["h1", "h2", "h3"]
-    say(event="3 hosts", signal="", outcome=f"valid; accuracy {gang['test_accuracy']:.3f}")
+    say("3 hosts", "", f"valid; accuracy {gang['test_accuracy']:.3f}")

@@ -14,8 +14,8 @@ import pytest
 
 from flows.stack import processes
 from tests.drills import namespaces
+from tests.drills.conftest import wait_until
 from tests.drills.namespaces import Machine, is_reached, make_cluster, obstacle
-from tests.drills.test_stack_drills import wait_until
 
 pytestmark = pytest.mark.usefixtures("in_namespaces")
 
@@ -65,39 +65,21 @@ def in_kernel() -> list[str]:
     return sorted(line.split()[0] for text in listed for line in text.splitlines() if line.startswith("sbt"))
 
 
-def test_host_has_its_address_its_core_and_its_folder(pair: tuple[Machine, Machine]) -> None:
-    program = (
-        "import json, os, socket, tempfile; link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
-        f"link.connect(('{pair[1].address}', 9)); "
-        "print(json.dumps([link.getsockname()[0], sorted(os.sched_getaffinity(0)), tempfile.gettempdir()]))"
-    )
-    first, _ = pair
-    seen = json.loads(first.run(sys.executable, "-c", program).stdout)
-    assert seen == [first.address, list(first.cores), str(first.folder / "tmp")]
-    assert len(first.cores) == 1
-
-
-def test_host_does_not_inherit_settings_and_takes_its_own(
+def test_host_has_its_own_address_core_folder_and_settings(
     pair: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://elsewhere/api")
     monkeypatch.setenv("STRATBENCH_ROOT", "/elsewhere")
-    first, _ = pair
+    first, second = pair
     first.environment["STRATBENCH_HOST"] = "h1"
-    found = {line for line in first.run("env").stdout.splitlines() if line.startswith(("PREFECT_", "STRATBENCH_"))}
-    assert found == {"STRATBENCH_HOST=h1"}
-
-
-def test_failed_command_says_what_it_said(pair: tuple[Machine, Machine]) -> None:
-    with pytest.raises(AssertionError, match="no such luck"):
-        pair[0].run("sh", "-c", "echo no such luck >&2; exit 3")
-
-
-def test_hosts_reach_each_other_and_not_the_loopback_of_this_machine(pair: tuple[Machine, Machine]) -> None:
-    assert megabits(*pair, 1_000_000) > 0
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        connect = f"import socket; socket.create_connection(('127.0.0.1', {server.getsockname()[1]}), timeout=2)"
-        assert "refused" in pair[0].run(sys.executable, "-c", connect, is_checked=False).stderr
+    program = (
+        "import json, os, socket, tempfile; link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+        f"link.connect(('{second.address}', 9)); "
+        "settings = {n: v for n, v in os.environ.items() if n.startswith(('PREFECT_', 'STRATBENCH_'))};"
+        "print(json.dumps([link.getsockname()[0], *os.sched_getaffinity(0), tempfile.gettempdir(), settings]))"
+    )
+    seen = json.loads(first.run(sys.executable, "-c", program).stdout)
+    assert seen == [first.address, first.cores[0], str(first.folder / "tmp"), {"STRATBENCH_HOST": "h1"}]
 
 
 def test_cut_link_is_silent_and_comes_back(pair: tuple[Machine, Machine]) -> None:
@@ -150,7 +132,7 @@ def test_process_that_is_left_is_named_and_removed(tmp_path: Path) -> None:
     assert in_kernel() == before
 
 
-@pytest.mark.parametrize("number", [2, 4, 7, 12, 17, 20])
+@pytest.mark.parametrize("number", [4, 7, 12, 20])
 def test_nothing_is_left_where_a_command_fails_half_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
@@ -187,12 +169,6 @@ def test_cluster_of_a_killed_session_is_removed_by_the_next_one(tmp_path: Path) 
     with make_cluster(tmp_path, 1):
         assert not processes.is_alive(left)
     assert in_kernel() == before
-
-
-def test_two_clusters_do_not_meet(tmp_path: Path) -> None:
-    with make_cluster(tmp_path / "a", 1) as one, make_cluster(tmp_path / "b", 1) as other:
-        assert one.hosts[0].address != other.hosts[0].address
-        assert one.hosts[0].namespace != other.hosts[0].namespace
 
 
 def test_without_root_or_commands_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

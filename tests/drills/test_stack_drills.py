@@ -4,7 +4,8 @@ import json
 import platform
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
@@ -19,7 +20,7 @@ from flows.names import SWEEP_LIMIT, machine_limit
 from flows.stack import processes
 from flows.stack.local import Stack, down, up
 from tasks.results.store import RunFolder
-from tests.drills.conftest import Say
+from tests.drills.conftest import Say, wait_until
 from tests.drills.trials import PATIENCE
 from tests.examples import needs_two_cores
 from tests.flows.stack.conftest import isolate
@@ -41,6 +42,8 @@ SMALL = {
 }
 NUM_TRIALS = 4
 """Of a block: one a batch size, and the discarded one."""
+ALL_VALID = [("valid", None)] * NUM_TRIALS
+ONE_LOST = [("failed", "run_lost"), *ALL_VALID[1:]]
 ENDING = [pytest.param(number, id=number.name) for number in (signal.SIGKILL, signal.SIGTERM)]
 LEASE_SECONDS = 90.0
 """A lease of 60 s frees itself within so long."""
@@ -122,7 +125,7 @@ class Going:
         self.id = self.submit()
         run = self.ends()
         assert (run.state_type, run.state_name) == (StateType.COMPLETED, "Completed"), run.state
-        assert self.statuses() == [("valid", None)] * NUM_TRIALS
+        assert self.statuses() == ALL_VALID
         assert all(count == before.get(key, 0) or key not in before for key, count in self.folder.num_records().items())
 
     def report(self) -> str:
@@ -150,13 +153,6 @@ def phases() -> list[str]:
     return [path.read_text() for path in (locations.root() / "tmp").glob("stratbench-trial-*/phase-*")]
 
 
-def wait_until(is_so: Callable[[], object], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"not so after {seconds} s"
-        time.sleep(0.2)
-
-
 def engine(module: str) -> psutil.Process:
     """The process that runs the flow benchmark, or the trial that trains."""
     found = []
@@ -173,6 +169,16 @@ def send(number: signal.Signals, *lost: psutil.Process) -> None:
     wait_until(lambda: not any(processes.is_alive(process) for process in lost), 40)
 
 
+def lose(number: signal.Signals, flow_run: psutil.Process, event: str, worker: str | None) -> str:
+    """The event, in words: that process is lost, with the pool worker that watches over it if one is named."""
+    if worker is None:
+        send(number, flow_run)
+        return event
+    send(number, processes.parts()[worker], flow_run)
+    up(ports=PORTS)
+    return f"pool worker and {event}"
+
+
 @pytest.fixture
 def going(stack: Stack, request: pytest.FixtureRequest) -> Going:
     up(ports=PORTS)
@@ -180,26 +186,29 @@ def going(stack: Stack, request: pytest.FixtureRequest) -> Going:
 
 
 @pytest.mark.parametrize("number", ENDING)
-def test_engine_of_a_trial_is_lost(going: Going, say: Say, number: signal.Signals) -> None:
-    send(number, engine(TRIAL))
+@pytest.mark.parametrize("with_worker", [False, True])
+def test_engine_of_a_trial_is_lost(going: Going, say: Say, number: signal.Signals, with_worker: bool) -> None:
+    event = lose(number, engine(TRIAL), "engine of a trial", TRIAL_WORKER if with_worker else None)
     run = going.ends()
     assert (run.state_type, run.state_name) == (StateType.COMPLETED, "Degraded"), run.state
-    assert going.statuses() == [("failed", "run_lost"), *[("valid", None)] * (NUM_TRIALS - 1)]
+    assert going.statuses() == ONE_LOST
     assert "run_lost" in going.report()
     going.leaves_nothing()
-    say(event="engine of a trial", signal=number.name, outcome="that trial is run_lost, the rest is valid; Degraded")
+    say(event, number.name, "that trial is run_lost, the rest is valid; Degraded")
 
 
 @pytest.mark.parametrize("number", ENDING)
-def test_engine_of_the_benchmark_is_lost(going: Going, say: Say, number: signal.Signals) -> None:
-    send(number, engine(BENCHMARK))
-    run = going.ends(60)
+@pytest.mark.parametrize("with_worker", [False, True])
+def test_engine_of_the_benchmark_is_lost(going: Going, say: Say, number: signal.Signals, with_worker: bool) -> None:
+    event = lose(number, engine(BENCHMARK), "engine of the benchmark", BENCHMARK_WORKER if with_worker else None)
+    run = going.ends(200 if with_worker else 60)
     assert run.state_type in (StateType.CRASHED, StateType.FAILED), run.state
-    wait_until(lambda: "NOT THE END" in going.report(), 30)
-    going.leaves_nothing()
+    if not with_worker:  # which runs the hook that reports what is there
+        wait_until(lambda: "NOT THE END" in going.report(), 30)
+        going.leaves_nothing()
     going.is_completed_by_the_same_command()
     going.leaves_nothing()
-    say(event="engine of the benchmark", signal=number.name, outcome="Crashed, partial report; resumed to the end")
+    say(event, number.name, f"Crashed{'' if with_worker else ', partial report'}; resumed to the end")
 
 
 @pytest.mark.parametrize("number", ENDING)
@@ -211,29 +220,7 @@ def test_worker_of_the_trials_is_lost(going: Going, say: Say, number: signal.Sig
     found = going.statuses()
     assert [status for status, _ in found].count("valid") >= NUM_TRIALS - 1
     going.leaves_nothing()
-    say(event="pool worker of the trials", signal=number.name, outcome=f"`up` restarts it; {summary(found)}")
-
-
-@pytest.mark.parametrize("number", ENDING)
-def test_worker_and_engine_of_a_trial_are_lost(going: Going, say: Say, number: signal.Signals) -> None:
-    send(number, processes.parts()[TRIAL_WORKER], engine(TRIAL))
-    up(ports=PORTS)
-    run = going.ends()
-    assert (run.state_type, run.state_name) == (StateType.COMPLETED, "Degraded"), run.state
-    assert going.statuses() == [("failed", "run_lost"), *[("valid", None)] * (NUM_TRIALS - 1)]
-    going.leaves_nothing()
-    say(event="pool worker and engine of a trial", signal=number.name, outcome="that trial is run_lost; Degraded")
-
-
-@pytest.mark.parametrize("number", ENDING)
-def test_worker_and_engine_of_the_benchmark_are_lost(going: Going, say: Say, number: signal.Signals) -> None:
-    send(number, processes.parts()[BENCHMARK_WORKER], engine(BENCHMARK))
-    up(ports=PORTS)
-    run = going.ends(200)
-    assert run.state_type in (StateType.CRASHED, StateType.FAILED), run.state
-    going.is_completed_by_the_same_command()
-    going.leaves_nothing()
-    say(event="pool worker and engine of the benchmark", signal=number.name, outcome="Crashed; resumed to the end")
+    say("pool worker of the trials", number.name, f"`up` restarts it; {summary(found)}")
 
 
 @pytest.mark.parametrize("number", ENDING)
@@ -244,9 +231,9 @@ def test_server_is_lost_for_a_while(going: Going, say: Say, number: signal.Signa
     up(ports=PORTS)
     run = going.ends()
     assert run.state_type == StateType.COMPLETED, run.state
-    assert going.statuses() == [("valid", None)] * NUM_TRIALS
+    assert going.statuses() == ALL_VALID
     going.leaves_nothing()
-    say(event=f"server, down for {seconds} s", signal=number.name, outcome="all trials valid")
+    say(f"server, down for {seconds} s", number.name, "all trials valid")
 
 
 def test_cancelled_run_stops_within_15_seconds_and_leaves_a_partial_report(going: Going, say: Say) -> None:
@@ -260,7 +247,7 @@ def test_cancelled_run_stops_within_15_seconds_and_leaves_a_partial_report(going
     assert "NOT THE END" in going.report()
     going.leaves_nothing()
     going.is_completed_by_the_same_command()
-    say(event="cancelled in Prefect", signal="", outcome=f"stopped after {took:.0f} s, partial report; resumed")
+    say("cancelled in Prefect", "", f"stopped after {took:.0f} s, partial report; resumed")
 
 
 def test_retried_flow_run_trains_only_what_is_missing(going: Going, say: Say) -> None:
@@ -272,12 +259,12 @@ def test_retried_flow_run_trains_only_what_is_missing(going: Going, say: Say) ->
     wait_until(lambda: not (state := going.read().state) or not state.is_final(), 30)
     run = going.ends()
     assert (run.state_type, run.state_name) == (StateType.COMPLETED, "Completed"), run.state
-    assert going.statuses() == [("valid", None)] * NUM_TRIALS
+    assert going.statuses() == ALL_VALID
     assert sorted(going.folder.num_records().values()) == [1] * (NUM_TRIALS - 1) + [2]
     going.leaves_nothing()
-    say(event="prefect flow-run retry", signal="", outcome="the failed trial alone is run again")
+    say("prefect flow-run retry", "", "the failed trial alone is run again")
 
 
 def summary(found: list[tuple[str, str | None]]) -> str:
-    counts: Mapping[str, int] = {word: sum(word in row for row in found) for row in found for word in row if word}
+    counts = Counter(word for row in found for word in row if word)
     return ", ".join(f"{count} {word}" for word, count in counts.items())

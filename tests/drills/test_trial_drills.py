@@ -9,26 +9,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 import psutil
 import pytest
+from _pytest.mark import ParameterSet
 
 from tasks.domain.outcome import Phase
+from tasks.domain.strategy import Strategy
 from tasks.domain.trial import Role
 from tasks.results.error import ResultsError
 from tasks.training import cluster, measurement
 from tests.drills.conftest import Say
-from tests.drills.trials import ONE, WORKERS, Drill, Rank, once
+from tests.drills.trials import ONE, WORKERS, Drill, once
 from tests.examples import needs_two_cores
 
 pytestmark = [
     pytest.mark.tensorflow,
     needs_two_cores,
 ]
-ENDING = [pytest.param(number, id=number.name) for number in (signal.SIGKILL, signal.SIGTERM)]
 
 
 @pytest.fixture
@@ -39,57 +39,36 @@ def drill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drill:
     return Drill(tmp_path)
 
 
-def send(number: signal.Signals, rank: int = 0) -> Callable[[dict[int, Rank]], None]:
-    return lambda found: found[rank].process.send_signal(number)
-
-
-@pytest.mark.parametrize("number", ENDING)
-def test_training_process_is_lost(drill: Drill, say: Say, number: signal.Signals) -> None:
-    with once(Phase.TRAINING, send(number)):
-        row = drill.measure(drill.trial(num_epochs=5))
-    assert (row["status"], row["reason"], row["failed_phase"]) == ("failed", "worker_killed", "training")
-    assert row["message"] == f"rank 0 was ended by {number.name} in phase training"
-    drill.goes_on("worker_killed", str(row["message"]))
-    say(event="training process", signal=number.name, outcome=row["message"])
+def case(strategy: Strategy, rank: int, number: signal.Signals, *marks: pytest.MarkDecorator) -> ParameterSet:
+    return pytest.param(strategy, rank, number, marks=marks, id=f"{strategy}, rank {rank}, {number.name}")
 
 
 @pytest.mark.parametrize(
-    ("rank", "number"),
+    ("strategy", "rank", "number"),
     [
-        (0, signal.SIGKILL),
-        (1, signal.SIGKILL),
-        pytest.param(0, signal.SIGTERM, marks=pytest.mark.drill),
-        pytest.param(1, signal.SIGTERM, marks=pytest.mark.drill),
+        case(ONE, 0, signal.SIGKILL),
+        case(ONE, 0, signal.SIGTERM),
+        case(ONE, 0, signal.SIGSTOP, pytest.mark.drill),
+        case(WORKERS, 0, signal.SIGKILL),
+        case(WORKERS, 1, signal.SIGKILL),
+        *(case(WORKERS, rank, signal.SIGTERM, pytest.mark.drill) for rank in (0, 1)),
+        *(case(WORKERS, rank, signal.SIGSTOP, pytest.mark.drill) for rank in (0, 1)),
     ],
 )
-def test_one_of_two_workers_is_lost(drill: Drill, say: Say, number: signal.Signals, rank: int) -> None:
-    with once(Phase.TRAINING, send(number, rank), 2):
-        row = drill.measure(drill.trial(strategy=WORKERS, num_epochs=5))
-    assert (row["status"], row["reason"], row["failed_phase"]) == ("failed", "worker_killed", "training")
-    assert row["message"] == f"rank {rank} was ended by {number.name} in phase training"
-    drill.goes_on("worker_killed", str(row["message"]))
-    say(event=f"rank {rank} of two workers", signal=number.name, outcome=row["message"])
-
-
-@pytest.mark.drill
-@pytest.mark.parametrize("rank", [0, 1])
-def test_one_of_two_workers_is_stopped(drill: Drill, say: Say, rank: int) -> None:
-    with once(Phase.TRAINING, send(signal.SIGSTOP, rank), 2):
-        row = drill.measure(drill.trial(strategy=WORKERS, num_epochs=5))
-    assert (row["status"], row["reason"], row["failed_phase"]) == ("failed", "worker_stopped", "training")
-    assert row["message"] == f"rank {rank} was stopped in phase training"
-    assert float(str(row["wall_seconds"])) < 30, "its peer gives up before the deadline"
-    drill.goes_on("worker_stopped", str(row["message"]))
-    say(event=f"rank {rank} of two workers", signal="SIGSTOP", outcome=row["message"])
-
-
-@pytest.mark.drill
-def test_only_training_process_is_stopped(drill: Drill, say: Say) -> None:
-    with once(Phase.TRAINING, send(signal.SIGSTOP)):
-        row = drill.measure(drill.trial(num_epochs=5, trial_timeout_seconds=12.0))
-    assert (row["status"], row["reason"], row["failed_phase"]) == ("failed", "worker_stopped", "training")
-    drill.goes_on("worker_stopped", str(row["message"]))
-    say(event="training process", signal="SIGSTOP", outcome=row["message"])
+def test_training_process_is_lost(
+    drill: Drill, say: Say, strategy: Strategy, rank: int, number: signal.Signals
+) -> None:
+    is_stopped, is_alone = number is signal.SIGSTOP, strategy is ONE
+    seconds = 12.0 if is_stopped and is_alone else 30.0  # a peer gives up before the deadline
+    trial = drill.trial(strategy=strategy, num_epochs=5, trial_timeout_seconds=seconds)
+    with once(Phase.TRAINING, lambda found: found[rank].process.send_signal(number), trial.num_workers):
+        row = drill.measure(trial)
+    reason, how = ("worker_stopped", "stopped") if is_stopped else ("worker_killed", f"ended by {number.name}")
+    assert (row["status"], row["reason"], row["failed_phase"]) == ("failed", reason, "training")
+    assert row["message"] == f"rank {rank} was {how} in phase training"
+    assert is_alone or float(str(row["wall_seconds"])) < 30
+    drill.goes_on(reason, str(row["message"]))
+    say("training process" if is_alone else f"rank {rank} of two workers", number.name, row["message"])
 
 
 def wrap(folder: Path, script: str) -> str:
@@ -105,7 +84,7 @@ def test_memory_is_used_up(drill: Drill, say: Say, tmp_path: Path) -> None:
     assert (row["status"], row["reason"]) in (("failed", "worker_killed"), ("failed", "worker_error"))
     assert row["failed_phase"]
     drill.goes_on(str(row["reason"]))
-    say(event="out of memory", signal="rlimit", outcome=row["message"])
+    say("out of memory", "rlimit", row["message"])
 
 
 def test_worker_never_starts(drill: Drill, say: Say, tmp_path: Path) -> None:
@@ -114,7 +93,7 @@ def test_worker_never_starts(drill: Drill, say: Say, tmp_path: Path) -> None:
     assert (row["status"], row["reason"], row["failed_phase"]) == ("failed", "timeout", "process_start")
     assert str(row["message"]).endswith("rank 1 in phase process_start")
     drill.goes_on("timeout", str(row["message"]))
-    say(event="a worker never starts", signal="", outcome=row["message"])
+    say("a worker never starts", "", row["message"])
 
 
 def test_port_is_taken_between_choice_and_use(drill: Drill, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +107,7 @@ def test_port_is_taken_between_choice_and_use(drill: Drill, say: Say, monkeypatc
     assert (row["status"], row["reason"], row["failed_phase"]) == ("failed", "worker_error", "runtime")
     assert str(row["message"]).startswith("rank 1 ended in phase runtime with ")
     drill.goes_on("worker_error")
-    say(event="port taken after it was chosen", signal="", outcome=row["message"])
+    say("port taken after it was chosen", "", row["message"])
 
 
 def test_loss_explodes(drill: Drill, say: Say) -> None:
@@ -136,7 +115,7 @@ def test_loss_explodes(drill: Drill, say: Say) -> None:
     assert (row["status"], row["reason"]) == ("invalid", "loss_not_finite")
     assert row["test_accuracy"] is None
     drill.goes_on("loss_not_finite")
-    say(event="loss is not finite", signal="", outcome=row["message"])
+    say("loss is not finite", "", row["message"])
 
 
 def test_clock_jumps_back(drill: Drill, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +132,7 @@ def test_clock_jumps_back(drill: Drill, say: Say, monkeypatch: pytest.MonkeyPatc
     assert (row["status"], row["queue_seconds"]) == ("valid", None)
     assert 0 < float(str(row["training_seconds"])) < float(str(row["wall_seconds"])) < 30
     drill.goes_on()
-    say(event="clock set back by an hour", signal="", outcome="valid; its queue time is not known")
+    say("clock set back by an hour", "", "valid; its queue time is not known")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
@@ -174,7 +153,7 @@ def test_disk_is_full_while_a_result_is_written(drill: Drill, say: Say) -> None:
         drill.goes_on()
     finally:
         subprocess.run(["umount", str(trials)], check=True)
-    say(event="disk full", signal="", outcome=str(refused.value).replace(str(drill.results.location), "<run>"))
+    say("disk full", "", str(refused.value).replace(str(drill.results.location), "<run>"))
 
 
 def _free(folder: Path) -> int:
@@ -195,4 +174,4 @@ def test_results_file_is_damaged(drill: Drill, say: Say, caplog: pytest.LogCaptu
     assert f"{file} cannot be read" in caplog.text
     drill.goes_on("lost")
     assert drill.measure(drill.trial(Role.MEASURED, ONE), num_retries=1)["status"] == "valid"
-    say(event="results file", signal=damage, outcome="left out, named, reported as lost; measured again beside it")
+    say("results file", damage, "left out, named, reported as lost; measured again beside it")

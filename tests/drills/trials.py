@@ -105,14 +105,9 @@ class Drill:
         self.run = make_run(self.sweep, end=End(reason="the drill is over", num_blocks=1), **sizes)
         self.results = RunFolder(folder / "run")
         self.results.create(self.run)
-
-        self.finished = self._finish_one()
-
-    def _finish_one(self) -> dict[Path, bytes]:
-        """A trial that ended before anything happened; its file with its bytes."""
-        trial = self.trial(Role.BASELINE)
-        assert self.results.put(record_of(self.run, make_result(trial, 20.0)))
-        return {path: path.read_bytes() for path in (Path(self.results.location) / "trials").iterdir()}
+        assert self.results.put(record_of(self.run, make_result(self.trial(Role.BASELINE), 20.0)))
+        self.finished = {path: path.read_bytes() for path in (Path(self.results.location) / "trials").iterdir()}
+        """Of the trial that ended before anything happened."""
 
     def trial(self, role: Role = Role.MEASURED, strategy: Strategy = ONE, **changes: object) -> Trial:
         """One trial of the block."""
@@ -145,6 +140,5 @@ class Drill:
         assert row["status"] == "valid", row
         tables = self.results.read()
         report = Path(self.results.location).parent / "report"
-        text = write_report(analyze(self.run, tables), tables, report).read_text()
-        plain = text.replace("\\", "")
-        assert not [word for word in words if word not in plain]
+        text = write_report(analyze(self.run, tables), tables, report).read_text().replace("\\", "")
+        assert not [word for word in words if word not in text]
