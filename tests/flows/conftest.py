@@ -1,6 +1,6 @@
-"""Prefect's own server for tests, without a stack around it."""
+"""Prefect's own server for tests, without a stack around it, and what fails for a while."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -19,3 +19,17 @@ def client(harness: None) -> Iterator[SyncPrefectClient]:
     """A client of it."""
     with get_client(sync_client=True) as client:
         yield client
+
+
+def fail_at_first(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, *errors: Exception) -> list[Exception]:
+    """Let the first calls fail; what has not failed yet is in the list."""
+    work: Callable[..., object] = getattr(owner, name)
+    failures = [*errors]
+
+    def call(*given: object, **named: object) -> object:
+        if failures:
+            raise failures.pop()
+        return work(*given, **named)
+
+    monkeypatch.setattr(owner, name, call)
+    return failures

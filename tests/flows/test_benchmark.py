@@ -10,11 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import StateType
 from prefect.events import Event
 
 from flows.benchmark import _checked, _command, _date_of, _final_state, benchmark, name_run
-from flows.trial import trial
 from tasks.domain.refusal import Refusal
 from tasks.domain.strategy import Strategy
 from tasks.domain.sweep import Sweep
@@ -24,26 +23,43 @@ from tasks.results.store import RunFolder
 from tests.analysis.example_runs import Outcome, analyze_example, make_failure, make_run, realistic
 from tests.reporting.reports import pair
 
+START = datetime(2026, 11, 23, 2, 0, 5, tzinfo=UTC)
 
-def test_the_form_offers_every_field_of_the_sweep_with_its_default() -> None:
-    parameters = dict(inspect.signature(benchmark.fn).parameters)
-    assert parameters.pop("run_name").default is None
-    assert parameters.pop("night").default is None
-    assert parameters.pop("is_nightly").default is False
-    sweep = Sweep()
-    assert {name: p.default for name, p in parameters.items()} == {
-        field.name: getattr(sweep, field.name) for field in dataclasses.fields(Sweep)
+
+@pytest.fixture
+def patch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts something else in the place of what the flow calls."""
+
+    def put(**changes: object) -> None:
+        for name, change in changes.items():
+            monkeypatch.setattr(f"flows.benchmark.{name}", change)
+
+    put(deployment=SimpleNamespace(name="nightly"), get_run_logger=lambda: logging.getLogger("test"))
+    return put
+
+
+def make_flow_run(**changes: object) -> SimpleNamespace:
+    """The first start of a nightly run that a schedule created."""
+    fields = {"id": "1", "name": "wise-owl", "parameters": {"is_nightly": True}, "tags": ["auto-scheduled"]}
+    return SimpleNamespace(**(fields | {"scheduled_start_time": START, "run_count": 1} | changes))
+
+
+async def nothing(*_: object) -> None:
+    """Stands for what a benchmark asks of the server."""
+
+
+def test_the_form_offers_every_field_of_the_sweep_with_its_default_and_explains_and_bounds_it() -> None:
+    defaults = {name: parameter.default for name, parameter in inspect.signature(benchmark.fn).parameters.items()}
+    assert defaults == {field.name: getattr(Sweep(), field.name) for field in dataclasses.fields(Sweep)} | {
+        "run_name": None,
+        "night": None,
+        "is_nightly": False,
     }
-
-
-def test_the_form_explains_every_parameter_and_bounds_it() -> None:
     properties = benchmark.parameters.properties
-    for name, schema in properties.items():
-        assert schema.get("description"), f"{name} is not described"
-    assert properties["num_epochs"]["minimum"] == 1
+    assert [name for name, schema in properties.items() if not schema.get("description")] == []
     assert properties["strategies"]["minItems"] == 1
-    assert properties["min_blocks"]["minimum"] == properties["short_epochs"]["minimum"] == 1
-    assert properties["half_width"]["exclusiveMaximum"] == properties["learning_rate"]["exclusiveMaximum"] == 1
+    assert {properties[name]["minimum"] for name in ("num_epochs", "min_blocks", "short_epochs")} == {1}
+    assert {properties[name]["exclusiveMaximum"] for name in ("half_width", "learning_rate")} == {1}
 
 
 def test_command_of_a_run_states_what_differs_from_the_defaults() -> None:
@@ -78,10 +94,6 @@ def test_run_without_any_value_fails_and_one_with_gaps_is_degraded(
     assert str(state.message).endswith(" of 8 trials valid; report: reports/x/report.md")
 
 
-def test_flows_have_the_names_that_deployments_use() -> None:
-    assert (benchmark.name, trial.name) == ("benchmark", "trial")
-
-
 @pytest.mark.parametrize(
     ("parameters", "tags", "name", "expected"),
     [
@@ -95,43 +107,35 @@ def test_flows_have_the_names_that_deployments_use() -> None:
     ],
 )
 def test_night_is_named_by_its_date_and_one_beside_the_schedule_by_its_time(
-    parameters: dict[str, Any], tags: list[str], name: str, expected: str, monkeypatch: pytest.MonkeyPatch
+    parameters: dict[str, Any], tags: list[str], name: str, expected: str, patch: Callable[..., None]
 ) -> None:
-    start = datetime(2026, 11, 23, 2, 0, 5, tzinfo=UTC)
-    run = SimpleNamespace(parameters=parameters, tags=tags, name=name, scheduled_start_time=start)
-    monkeypatch.setattr("flows.benchmark.flow_run", run)
-    monkeypatch.setattr("flows.benchmark.deployment", SimpleNamespace(name="nightly"))
+    patch(flow_run=make_flow_run(parameters=parameters, tags=tags, name=name))
     assert name_run() == expected
     day = {"nightly-2026-11-20": 20, "nightly-2026-11-22": 22, "nightly-2026-11-22-235959": 22}.get(expected, 23)
     assert _date_of(expected) == date(2026, 11, day)
 
 
 def test_second_night_that_a_schedule_starts_on_a_day_measures_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patch: Callable[..., None]
 ) -> None:
     monkeypatch.setenv("STRATBENCH_ROOT", str(tmp_path))
-    start = datetime(2026, 11, 23, 14, tzinfo=UTC)
-    run = SimpleNamespace(
-        parameters={"is_nightly": True}, tags=["auto-scheduled"], name="wise-owl", scheduled_start_time=start
-    )
-    monkeypatch.setattr("flows.benchmark.flow_run", run)
-    monkeypatch.setattr("flows.benchmark.deployment", SimpleNamespace(name="nightly"))
+    patch(flow_run=make_flow_run())
     assert name_run() == "nightly-2026-11-23"
-    begun = make_run(pair(2), run_name="nightly-2026-11-23", night=start.date())
+    begun = make_run(pair(2), run_name="nightly-2026-11-23", night=START.date())
     RunFolder(tmp_path / "runs" / begun.run_name).create(begun)
-    assert name_run() == "nightly-2026-11-23-140000"
-    run.name = "nightly-2026-11-23"
+    assert name_run() == "nightly-2026-11-23-020005"
+    patch(flow_run=make_flow_run(name="nightly-2026-11-23"))
     assert name_run() == "nightly-2026-11-23", "a retry goes on with what it began"
 
 
 @pytest.mark.parametrize("error", [ResultsError("the disk is full"), RuntimeError("a fault of ours")])
 def test_run_that_ends_by_an_error_is_reported_and_judged_as_crashed(
-    error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    error: Exception, monkeypatch: pytest.MonkeyPatch, patch: Callable[..., None], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("STRATBENCH_ROOT", str(tmp_path))
     ended: list[tuple[str, str]] = []
 
-    async def nothing(*_: object) -> list[Any]:
+    async def one_crew(*_: object) -> list[Any]:
         return [SimpleNamespace(devices=None)]
 
     async def fail(*_: object) -> None:
@@ -140,56 +144,26 @@ def test_run_that_ends_by_an_error_is_reported_and_judged_as_crashed(
     async def end_as(name: str, flow_run_id: str, how: str) -> None:
         ended.append((name, how))
 
-    run = SimpleNamespace(
-        id="1", name="nightly-2026-01-01", scheduled_start_time=datetime.now(UTC), tags=(), run_count=1
+    patch(
+        flow_run=make_flow_run(name="nightly-2026-01-01", tags=()),
+        plan_night=lambda sweep, *_: sweep,
+        say_who_is_running=nothing,
+        cancel_waiting=nothing,
+        muster=one_crew,
+        measure=fail,
+        concurrency=lambda *_, **__: nullcontext(),
+        open_run=lambda *_, **__: nullcontext(),
+        examine=lambda *_: None,
+        prepare_dataset=lambda *_: None,
+        end_as=end_as,
     )
-    changes: dict[str, object] = {
-        **{"flow_run": run, "get_run_logger": lambda: logging.getLogger("test"), "plan_night": lambda sweep, *_: sweep},
-        **{"say_who_is_running": nothing, "cancel_waiting": nothing, "muster": nothing, "measure": fail},
-        **{"concurrency": lambda *_, **__: nullcontext(), "open_run": lambda *_, **__: nullcontext()},
-        **{"examine": lambda *_: None, "prepare_dataset": lambda *_: None, "end_as": end_as},
-    }
-    for what, change in changes.items():
-        monkeypatch.setattr(f"flows.benchmark.{what}", change)
     if isinstance(error, ResultsError):
         state = asyncio.run(benchmark.fn(is_nightly=True))
         assert (state.name, state.message) == ("Failed", "the disk is full"), "Refused means that nothing was started"
     else:
         with pytest.raises(RuntimeError):
             asyncio.run(benchmark.fn(is_nightly=True))
-    assert ended == [(run.name, "crashed")]
-
-
-@pytest.fixture
-def late(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[State | None, list[str]]]:
-    """The state of a nightly run that begins so late, before or while another benchmark goes on, and what is told."""
-
-    def begin(hours: float, waits: float = 0.0, tags: Sequence[str] = ("auto-scheduled",), run_count: int = 1) -> Any:
-        start, told = datetime.now(UTC) - timedelta(hours=hours), list[str]()
-        run = SimpleNamespace(
-            id="1", name="nightly-2026-01-01", scheduled_start_time=start, tags=tags, run_count=run_count
-        )
-
-        async def send(events: Sequence[Event], logger: object) -> None:
-            told.extend(event.event for event in events)
-
-        @asynccontextmanager
-        async def concurrency(*names: object, **lease: object) -> AsyncIterator[None]:
-            run.scheduled_start_time -= timedelta(hours=waits)
-            yield
-
-        async def nothing(logger: object) -> None: ...
-
-        def plan(*_: object) -> None:
-            raise Refusal("it has begun")
-
-        changes = {"flow_run": run, "send": send, "concurrency": concurrency, "say_who_is_running": nothing}
-        changes |= {"get_run_logger": lambda: logging.getLogger("test"), "plan_night": plan}
-        for name, change in changes.items():
-            monkeypatch.setattr(f"flows.benchmark.{name}", change)
-        return asyncio.run(benchmark.fn(is_nightly=True)), told
-
-    return begin
+    assert ended == [("nightly-2026-01-01", "crashed")]
 
 
 @pytest.mark.parametrize(
@@ -204,10 +178,26 @@ def late(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[State | None, l
     ],
 )
 def test_scheduled_run_that_would_begin_an_hour_late_is_not_measured_and_told(
-    late: Callable[..., tuple[State, list[str]]], how: dict[str, Any], name: str
+    patch: Callable[..., None], how: dict[str, Any], name: str
 ) -> None:
-    state, told = late(**how)
-    assert state.name == name
+    """By its own start, or after it has waited for another benchmark."""
+    fields = {key: value for key, value in how.items() if key in ("tags", "run_count")}
+    start, told = datetime.now(UTC) - timedelta(hours=how["hours"]), list[str]()
+    run = make_flow_run(name="nightly-2026-01-01", scheduled_start_time=start, **fields)
+
+    async def send(events: Sequence[Event], logger: object) -> None:
+        told.extend(event.event for event in events)
+
+    @asynccontextmanager
+    async def concurrency(*names: object, **lease: object) -> AsyncIterator[None]:
+        run.scheduled_start_time -= timedelta(hours=how.get("waits", 0.0))
+        yield
+
+    def plan(*_: object) -> None:
+        raise Refusal("it has begun")
+
+    patch(flow_run=run, send=send, concurrency=concurrency, say_who_is_running=nothing, plan_night=plan)
+    assert asyncio.run(benchmark.fn(is_nightly=True)).name == name
     assert told == (["benchmark.incomplete"] if name == "NotMeasured" else [])
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,11 +28,11 @@ from tasks.results.storage import RemoteStorage
 from tasks.results.store import RunFolder
 from tests.analysis.example_runs import ENVIRONMENT, make_run
 from tests.examples import DATA, make_trial
+from tests.flows.conftest import fail_at_first
 
 CREW = Crew(pool="gpu", environment=ENVIRONMENT, devices=Devices(cores=(0, 1)), others=("h2",))
 ALONE = make_trial()
 GANG = make_trial(strategy=Strategy.MULTI_WORKER_MIRRORED, num_hosts=2, num_workers=2, replicas_per_worker=1)
-
 
 pytestmark = pytest.mark.usefixtures("harness")
 
@@ -75,12 +74,9 @@ class Block:
         self.folder.create(make_run())
         self.runs: dict[str, FlowRun] = {}
         self.states: dict[str, State] = {}
-        self.refusals: list[Exception] = []
         monkeypatch.setattr(fan_out, "_submit", self.submit)
 
     async def submit(self, trial: Trial, opened: OpenRun, crew: Crew) -> FlowRun:
-        if self.refusals:
-            raise self.refusals.pop()
         run = self.client.create_flow_run(played, name=f"full: {trial.label}")
         self.client.set_flow_run_state(run.id, self.states[trial.key], force=True)
         self.runs[trial.key] = run
@@ -110,20 +106,6 @@ def remote(client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch) -> Block:
     return Block(f"memory://{uuid4()}/full", client, monkeypatch)
 
 
-def fail_at_first(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, error: Exception) -> list[Exception]:
-    """Let the first call fail; what has not failed yet is in the list."""
-    work: Callable[..., object] = getattr(owner, name)
-    failures = [error]
-
-    def call(*given: object, **named: object) -> object:
-        if failures:
-            raise failures.pop()
-        return work(*given, **named)
-
-    monkeypatch.setattr(owner, name, call)
-    return failures
-
-
 def test_lost_trial_is_recorded_and_its_gang_disbanded_although_the_api_was_away(
     block: Block, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,11 +114,8 @@ def test_lost_trial_is_recorded_and_its_gang_disbanded_although_the_api_was_away
     fail_at_first(monkeypatch, fan_out, "disband", httpx.ConnectError("no route"))
     block.measure({GANG: Crashed(message="its engine was lost")})
     assert disbanded == [GANG]
-    reason, message = block.record(GANG)
-    assert (reason, message) == (
-        FailureReason.RUN_LOST,
-        "its flow run ended as Crashed without a record: its engine was lost",
-    )
+    message = "its flow run ended as Crashed without a record: its engine was lost"
+    assert block.record(GANG) == (FailureReason.RUN_LOST, message)
 
 
 def test_what_waits_for_a_machine_that_is_gone_is_given_up_although_the_api_was_away(
@@ -186,15 +165,17 @@ def test_store_that_stays_away_ends_the_waiting(remote: Block, monkeypatch: pyte
     assert remote.state(waiting) is StateType.CANCELLED
 
 
-def test_submission_is_repeated_after_an_outage(block: Block) -> None:
-    block.refusals.append(httpx.ConnectError("no route"))
+def test_submission_is_repeated_after_an_outage(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_at_first(monkeypatch, fan_out, "_submit", httpx.ConnectError("no route"))
     block.measure({ALONE: Crashed()})
     assert block.record(ALONE)[0] == FailureReason.RUN_LOST
 
 
-def test_error_before_anything_is_submitted_cancels_nothing(block: Block, client: SyncPrefectClient) -> None:
+def test_error_before_anything_is_submitted_cancels_nothing(
+    block: Block, client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = client.create_flow_run(played, name="full: of another crew", state=Scheduled())
-    block.refusals.append(Refusal("no such queue"))
+    fail_at_first(monkeypatch, fan_out, "_submit", Refusal("no such queue"))
     with pytest.raises(Refusal, match="no such queue"):
         block.measure({ALONE: Scheduled()})
     assert client.read_flow_run(other.id).state_type is StateType.SCHEDULED

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -23,16 +23,15 @@ from flows.meeting import Meeting, MissedError
 from tasks.domain.outcome import FailureReason, TrialFailure
 from tasks.domain.strategy import Strategy
 from tasks.results.error import ResultsError
-from tasks.results.storage import LocalStorage
 from tasks.results.store import RunFolder
 from tasks.training.launcher import TrialStopped
 from tasks.training.merging import merge_parts
 from tasks.training.part import Loss, Part
 from tests.analysis.example_runs import make_run
 from tests.examples import DATA, make_trial
+from tests.flows.conftest import fail_at_first
 
 TRIAL = make_trial(strategy=Strategy.MULTI_WORKER_MIRRORED, num_hosts=2, num_workers=2, replicas_per_worker=1)
-
 
 pytestmark = pytest.mark.usefixtures("harness")
 
@@ -59,8 +58,12 @@ def lost(reason: FailureReason, message: str) -> Loss:
     return Loss(reason=reason, message=message, phase="training", lost_at=1.0)
 
 
+def meet(num_places: int = 2, chief: UUID | None = None, attempt: int = 1) -> Meeting:
+    return Meeting(chief=chief or uuid4(), run_count=1, attempt=attempt, num_places=num_places)
+
+
 def test_machines_that_meet_know_all_addresses_in_the_order_of_the_ranks(client: SyncPrefectClient) -> None:
-    three = Meeting(chief=uuid4(), run_count=1, attempt=1, num_places=3)
+    three = meet(3)
 
     def attend(place: int) -> tuple[str, ...]:
         with get_client(sync_client=True) as own:
@@ -77,7 +80,7 @@ def test_meeting_to_which_somebody_does_not_come_ends(
     client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(meeting, "SECONDS", 0.5)
-    two = Meeting(chief=uuid4(), run_count=1, attempt=1, num_places=2)
+    two = meet()
     with pytest.raises(MissedError) as late:
         two.attend(client, 1, ("h1:1",))
     assert (late.value.places, late.value.is_late) == ([0], True)
@@ -90,15 +93,8 @@ def test_meeting_to_which_somebody_does_not_come_ends(
 
 
 def test_meeting_waits_an_outage_out(client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = Meeting(chief=uuid4(), run_count=1, attempt=1, num_places=1)
-    read, failures = client.read_variable_by_name, [httpx.ConnectError("no route"), httpx.ReadTimeout("busy")]
-
-    def fail_at_first(name: str) -> object:
-        if failures:
-            raise failures.pop()
-        return read(name)
-
-    monkeypatch.setattr(client, "read_variable_by_name", fail_at_first)
+    one, outages = meet(1), (httpx.ConnectError("no route"), httpx.ReadTimeout("busy"))
+    fail_at_first(monkeypatch, client, "read_variable_by_name", *outages)
     assert one.attend(client, 0, ("h0:1",)) == ("h0:1",)
     one.forget(client, 0)
 
@@ -117,8 +113,8 @@ def test_machine_that_missed_the_meeting_is_named_by_its_ranks(
         raise MissedError([1], is_late=is_late)
 
     monkeypatch.setattr(Meeting, "attend", miss)
-    two, nobody = Meeting(chief=uuid4(), run_count=1, attempt=1, num_places=2), threading.Event()
-    loss = gang._train_part(TRIAL, two, 0, DATA, nobody, logging.getLogger("test").info, nobody.is_set).loss
+    nobody = threading.Event()
+    loss = gang._train_part(TRIAL, meet(), 0, DATA, nobody, logging.getLogger("test").info, nobody.is_set).loss
     assert loss
     assert (loss.reason, loss.message) == (reason, message)
 
@@ -138,7 +134,7 @@ class Play:
     async def _submit(self, deployment: str, *, parameters: dict[str, object], **settings: object) -> FlowRun:
         assert (deployment, settings["work_queue_name"]) == ("rank/gpu", "h2.ranks")
         meeting = parameters["meeting"]
-        assert meeting == Meeting(chief=self.chief, run_count=1, attempt=1, num_places=2)
+        assert meeting == meet(chief=self.chief)
         run = self.client.create_flow_run(played, state=Running())
 
         def leave(part: Part) -> None:
@@ -150,15 +146,20 @@ class Play:
 
     def train(self, stop: threading.Event | None = None) -> list[Part]:
         leader = Gang(
-            trial=TRIAL,
-            run_name="full",
-            folder=self.folder,
-            chief=self.chief,
-            run_count=1,
-            others=("h2",),
-            data=DATA,
+            trial=TRIAL, run_name="full", folder=self.folder, chief=self.chief, run_count=1, others=("h2",), data=DATA
         )
         return leader.train(stop or threading.Event(), logging.getLogger("test").info)
+
+    def loss_of_h2(self) -> tuple[FailureReason, str]:
+        _, other = self.train()
+        assert other.hostname == "h2"
+        assert other.loss
+        return other.loss.reason, other.loss.message
+
+    def blame(self) -> tuple[FailureReason, str]:
+        failure = merge_parts(TRIAL, self.train())
+        assert isinstance(failure, TrialFailure)
+        return failure.reason, failure.message
 
     def end(self, run: FlowRun, message: str = "") -> None:
         self.client.set_flow_run_state(run.id, Failed(message=message) if message else Completed(), force=True)
@@ -203,11 +204,8 @@ def test_loss_of_the_other_machine_halts_the_ranks_here_and_is_told(play: Play) 
 def test_machine_that_says_no_word_is_lost_and_told_to_stop(play: Play) -> None:
     play.own = lambda halt: part("h1", lost(FailureReason.WORKER_ERROR, "rank 0 ended with UnavailableError"))
     play.other = lambda run, leave: None
-    silent = play.train()[1]
-    assert silent.hostname == "h2"
-    assert silent.loss
-    assert silent.loss.reason is FailureReason.HOST_LOST
-    assert silent.loss.message == "no word of rank 1: the machine was lost, or the connection to it"
+    message = "no word of rank 1: the machine was lost, or the connection to it"
+    assert play.loss_of_h2() == (FailureReason.HOST_LOST, message)
     assert play.state() == "Cancelling"
 
 
@@ -222,17 +220,13 @@ def test_machine_that_is_told_to_stop_may_still_say_what_it_knows(play: Play) ->
         threading.Thread(target=wait, daemon=True).start()
 
     play.other = other
-    stopped = play.train()[1]
-    assert stopped.loss
-    assert stopped.loss.reason is FailureReason.WORKER_STOPPED
+    assert play.loss_of_h2() == (FailureReason.WORKER_STOPPED, "rank 1 was stopped")
 
 
 def test_flow_run_that_ended_without_a_part_is_told_with_its_message(play: Play) -> None:
     play.other = lambda run, leave: play.end(run, "no such data")
-    failed = play.train()[1]
-    assert failed.loss
-    assert failed.loss.reason is FailureReason.RUN_LOST
-    assert failed.loss.message == "no word of rank 1: its flow run ended as Failed: no such data"
+    message = "no word of rank 1: its flow run ended as Failed: no such data"
+    assert play.loss_of_h2() == (FailureReason.RUN_LOST, message)
 
 
 def test_stopped_trial_stops_the_other_machine_and_has_no_parts(play: Play) -> None:
@@ -256,12 +250,8 @@ def test_machine_that_was_stopped_by_somebody_else_is_to_blame(play: Play) -> No
 
     follow_up = part("h1", lost(FailureReason.WORKER_ERROR, "rank 0 ended with UnavailableError"))
     play.own, play.other = lambda halt: follow_up, other
-    failure = merge_parts(TRIAL, play.train())
-    assert isinstance(failure, TrialFailure)
-    assert failure.reason is FailureReason.HOST_LOST
-    assert failure.message == (
-        "h2: its worker was stopped or its flow run cancelled: rank 1 was stopped in phase training"
-    )
+    message = "h2: its worker was stopped or its flow run cancelled: rank 1 was stopped in phase training"
+    assert play.blame() == (FailureReason.HOST_LOST, message)
 
 
 def test_machine_that_was_told_to_stop_before_it_trained_is_not_to_blame(play: Play) -> None:
@@ -270,35 +260,14 @@ def test_machine_that_was_told_to_stop_before_it_trained_is_not_to_blame(play: P
 
     error = part("h1", lost(FailureReason.WORKER_ERROR, "rank 0 ended with an error of its own"))
     play.own, play.other = lambda halt: error, other
-    parts = play.train()
-    assert parts[1].loss
-    assert parts[1].loss.reason is FailureReason.CANCELLED
-    failure = merge_parts(TRIAL, parts)
-    assert isinstance(failure, TrialFailure)
-    assert failure.message == "h1: rank 0 ended with an error of its own"
+    assert play.blame() == (FailureReason.WORKER_ERROR, "h1: rank 0 ended with an error of its own")
 
 
 def test_store_that_fails_for_a_moment_costs_no_part(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = type(play.folder.storage)
-    read, remove, failing = storage.read, storage.remove, {"read", "remove"}
-
-    def fail_once(what: str) -> None:
-        if what in failing:
-            failing.remove(what)
-            raise ResultsError("the results cannot be reached")
-
-    def read_later(self: LocalStorage, name: str) -> bytes:
-        fail_once("read")
-        return read(self, name)
-
-    def remove_later(self: LocalStorage, name: str) -> None:
-        fail_once("remove")  # of the chief's own place, which has left none
-        remove(self, name)
-
-    monkeypatch.setattr(storage, "read", read_later)
-    monkeypatch.setattr(storage, "remove", remove_later)
+    storage, away = type(play.folder.storage), ResultsError("the results cannot be reached")
+    failures = [fail_at_first(monkeypatch, storage, name, away) for name in ("read", "remove")]
     assert [part.hostname for part in play.train()] == ["h1", "h2"]
-    assert not failing
+    assert failures == [[], []]
 
 
 @pytest.fixture
@@ -319,7 +288,7 @@ def test_part_is_left_although_the_api_is_away(
     def fail(*arguments: object) -> bool:
         raise httpx.ConnectError("no route")
 
-    two = Meeting(chief=play.chief, run_count=1, attempt=1, num_places=2)
+    two = meet(chief=play.chief)
     monkeypatch.setattr(Meeting, "stands", fail)
     assert at_h2(two).hostname == "h2"
     assert play.folder.storage.exists(gang._document(two, 1))
@@ -329,7 +298,7 @@ def test_part_is_left_although_the_api_is_away(
 def test_part_that_comes_after_its_trial_has_ended_is_removed(
     play: Play, at_h2: Callable[[Meeting], Part], client: SyncPrefectClient
 ) -> None:
-    two = Meeting(chief=play.chief, run_count=1, attempt=1, num_places=2)
+    two = meet(chief=play.chief)
     client.create_variable(VariableCreate(name=two.name(1), value=["h2:1"]))
     at_h2(two)
     assert play.folder.storage.exists(gang._document(two, 1)), "its chief is there"
@@ -339,7 +308,7 @@ def test_part_that_comes_after_its_trial_has_ended_is_removed(
 
 
 def test_what_a_lost_chief_has_left_is_removed(play: Play, client: SyncPrefectClient) -> None:
-    attempt = Meeting(chief=play.chief, run_count=1, attempt=2, num_places=2)
+    attempt = meet(chief=play.chief, attempt=2)
     client.create_variable(VariableCreate(name=attempt.name(0), value=["h1:1"]))
     play.folder.storage.put_if_absent(gang._document(attempt, 1), b"{}")
     assert not play.is_clean()
