@@ -64,12 +64,7 @@ class Experiment:
 
     def _night(self, stack: Stack, series: str, day: date) -> None:
         told, began = len(self.posts), time.monotonic()
-        parameters = {
-            **CELL,
-            "min_blocks": self.num_pairs,
-            "max_blocks": self.num_pairs,
-            "night": str(day),
-        }
+        parameters = {**CELL, "min_blocks": self.num_pairs, "max_blocks": self.num_pairs, "night": str(day)}
         with stack.server.connected() as client:
             deployment = client.read_deployment_by_name("benchmark/nightly").id
             run = client.create_flow_run_from_deployment(deployment, parameters=parameters).id

@@ -37,11 +37,7 @@ class Review:
 
 
 def review(
-    opened: OpenRun,
-    *,
-    machine: Environment | None = None,
-    taken: Collection[str] = (),
-    elsewhere: Collection[str] = (),
+    opened: OpenRun, *, machine: Environment | None = None, taken: Collection[str] = (), elsewhere: Collection[str] = ()
 ) -> Review:
     """Look at the records and decide what is next; a run that has come to its end is marked so on disk.
 

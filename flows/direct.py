@@ -87,10 +87,7 @@ def check_real(num_blocks: int) -> ExitCode:
 
 
 REAL = Sweep(
-    strategies=(Strategy.ONE_DEVICE, Strategy.MIRRORED),
-    global_batch_sizes=(64,),
-    num_epochs=1,
-    max_train_examples=6000,
+    strategies=(Strategy.ONE_DEVICE, Strategy.MIRRORED), global_batch_sizes=(64,), num_epochs=1, max_train_examples=6000
 )
 """Seconds a trial: what the A/A trains."""
 

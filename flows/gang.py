@@ -106,10 +106,7 @@ class Gang:
         """One attempt: the parts of all machines, this one's first. Raises TrialStopped once `stop` is set."""
         self._num_attempts += 1
         meeting = Meeting(
-            chief=self.chief,
-            run_count=self.run_count,
-            attempt=self._num_attempts,
-            num_places=self.trial.num_hosts,
+            chief=self.chief, run_count=self.run_count, attempt=self._num_attempts, num_places=self.trial.num_hosts
         )
         parts: dict[int, Part] = {}
         with get_client(sync_client=True) as client, self._submitted(client, meeting, parts, on_line) as runs:

@@ -27,11 +27,6 @@ def machine_limit(hostname: str) -> str:
     return f"gpu:{hostname}"
 
 
-LEASE: dict[str, Any] = {
-    "occupy": 1,
-    "strict": True,
-    "lease_duration": 60.0,
-    "raise_on_lease_renewal_failure": False,
-}
+LEASE: dict[str, Any] = {"occupy": 1, "strict": True, "lease_duration": 60.0, "raise_on_lease_renewal_failure": False}
 """How a flow holds one of the limits. A place frees itself 60 s after its holder was lost. A holder goes on where the
 server is away for longer: it would lose its work, and what waits for the place waits for the work pool as well."""

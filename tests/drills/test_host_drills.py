@@ -78,11 +78,7 @@ def test_two_hosts_train_what_one_device_trains(site: Site, say: Say) -> None:
     difference = abs(statistics.mean(one) - statistics.mean(two))
     assert difference <= max(2 * statistics.stdev(one), 0.005), (one, two)
     kind = "s3" if site.has_s3 else "shared folder"
-    say(
-        f"2 hosts, results in {kind}",
-        "",
-        f"valid; accuracy differs by {difference:.4f} in 3 seeds",
-    )
+    say(f"2 hosts, results in {kind}", "", f"valid; accuracy differs by {difference:.4f} in 3 seeds")
 
 
 @real

@@ -25,12 +25,7 @@ from tests.drills.trials import PATIENCE
 from tests.examples import needs_two_cores
 from tests.flows.stack.conftest import isolate
 
-pytestmark = [
-    pytest.mark.stack,
-    pytest.mark.tensorflow,
-    pytest.mark.drill,
-    needs_two_cores,
-]
+pytestmark = [pytest.mark.stack, pytest.mark.tensorflow, pytest.mark.drill, needs_two_cores]
 PORTS = "4800-4899"
 SMALL = {
     "strategies": ["one_device"],

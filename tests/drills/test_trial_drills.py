@@ -25,10 +25,7 @@ from tests.drills.conftest import Say
 from tests.drills.trials import ONE, WORKERS, Drill, once
 from tests.examples import needs_two_cores
 
-pytestmark = [
-    pytest.mark.tensorflow,
-    needs_two_cores,
-]
+pytestmark = [pytest.mark.tensorflow, needs_two_cores]
 
 
 @pytest.fixture

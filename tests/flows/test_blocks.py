@@ -13,16 +13,7 @@ from tasks.domain.device import DeviceType
 from tasks.domain.refusal import Refusal
 from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Role, Trial
-from tests.analysis.example_runs import (
-    ENVIRONMENT,
-    MIRRORED,
-    Outcome,
-    fill,
-    make_failure,
-    make_run,
-    plan,
-    record_of,
-)
+from tests.analysis.example_runs import ENVIRONMENT, MIRRORED, Outcome, fill, make_failure, make_run, plan, record_of
 from tests.examples import DATA
 from tests.reporting.reports import paced, pair
 

@@ -22,11 +22,7 @@ from tests.examples import DATA
 LOG = logging.getLogger("test")
 DEVICES = Devices(cores=(0, 1))
 H1 = Host(
-    name="h1",
-    address="127.0.0.1",
-    environment=replace(ENVIRONMENT, hostname="h1"),
-    devices=DEVICES,
-    release="1.0",
+    name="h1", address="127.0.0.1", environment=replace(ENVIRONMENT, hostname="h1"), devices=DEVICES, release="1.0"
 )
 H2 = replace(H1, name="h2", environment=replace(ENVIRONMENT, hostname="h2"))
 CREW = Crew(pool="gpu", environment=H1.environment, devices=DEVICES)

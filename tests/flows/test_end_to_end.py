@@ -14,11 +14,7 @@ from tasks.domain.strategy import Strategy
 from tasks.domain.trial import Role
 from tests.examples import needs_two_cores
 
-pytestmark = [
-    pytest.mark.stack,
-    pytest.mark.tensorflow,
-    needs_two_cores,
-]
+pytestmark = [pytest.mark.stack, pytest.mark.tensorflow, needs_two_cores]
 SMALL = [
     word
     for parameter in ("global_batch_sizes=[64]", "num_epochs=1", "max_train_examples=600")

@@ -56,9 +56,7 @@ def nights(say: Say) -> None:
 def test_no_night_is_not_measured_and_says_what_measures_one(say: Say) -> None:
     assert say("verdict") == (
         ExitCode.NOT_MEASURED,
-        [
-            "NOT MEASURED: the history holds no nightly run; `prefect deployment run benchmark/nightly` measures one",
-        ],
+        ["NOT MEASURED: the history holds no nightly run; `prefect deployment run benchmark/nightly` measures one"],
     )
     assert say("verdict", "2999-01-01")[1] == [
         "NOT MEASURED: the history holds no nightly run of 2999-01-01; it is yet to come"
