@@ -274,50 +274,22 @@ def invalid_mirrored(trial: Trial) -> Outcome:
     return dataclasses.replace(result, invalid_reason=InvalidReason.LEDGER_GAP, message="a gap")
 
 
-STATES: dict[str, tuple[Callable[[Trial], Outcome], dict[str, object], ExitCode, str]] = {
-    "complete": (valid, {}, ExitCode.OK, "# MNIST, reference CNN"),
-    "lost": (without_mirrored, {}, ExitCode.INVALID, "# DAMAGED: 7 of 8 trials valid. "),
-    "invalid": (invalid_mirrored, {}, ExitCode.INVALID, "# INVALID: 6 of 8 trials valid. "),
-    "failed": (lambda t: make_failure(t) if t.strategy is MIRRORED else valid(t), {}, ExitCode.FAILED, "# FAILED: 6 "),
-    "empty": (lambda t: None, {}, ExitCode.NOT_MEASURED, "# NOT MEASURED: 0 of 8 trials valid. "),
-    "all failed": (make_failure, {}, ExitCode.FAILED, "# NOT MEASURED: 0 of 8 trials valid. "),
-    "cut short": (
-        without_mirrored,
-        RUNNING,
-        ExitCode.PARTIAL,
-        "# FIRST ANSWER, NOT THE END: 2 blocks of at least 2 begun, 7 of 8 trials valid. ",
-    ),
-}
-
-
 def read_files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.fixture
-def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Charts of few dots: nothing here depends on them."""
-    monkeypatch.setattr("tasks.reporting.drawing.DPI", 20)
-
-
-@pytest.mark.parametrize("state", STATES)
-def test_report_says_in_title_and_exit_code_what_became_of_the_run(
-    place: Path, coarse: None, state: str, capsys: pytest.CaptureFixture[str]
+def test_report_is_rebuilt_from_its_tables_and_misses_a_record_that_was_deleted(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outcome_of, changes, code, title = STATES[state]
-    fill(place / "out" / "run", make_run(pair(2), **changes), outcome_of)
-    assert main(["report", "out"]) == code
+    monkeypatch.setattr("tasks.reporting.drawing.DPI", 20)
+    run, records = make_run(pair(2)), place / "out" / "run"
+    fill(records, run)
+    assert main(["report", "out"]) == ExitCode.OK
     assert capsys.readouterr().out == "out/report.md\n"
-    files = read_files(place / "out")
-    assert (place / "out" / "report.md").read_text().startswith(title)
-    assert main(["report", "out"]) == code, "rebuilt from the report's own tables"
-    assert read_files(place / "out") == files
-
-
-def test_record_that_was_deleted_is_missed_by_the_report(place: Path, coarse: None) -> None:
-    run = make_run(pair(2))
-    fill(place / "run", run)
-    assert main(["report", "run", "--output", "before"]) == ExitCode.OK
+    written = read_files(place / "out")
+    records.rename(place / "run")
+    assert main(["report", "out"]) == ExitCode.OK
+    assert read_files(place / "out").items() <= written.items()
     trial = next(trial for trial in plan(run) if trial.strategy is MIRRORED)
     (place / "run" / "trials" / f"{trial.key}.parquet").unlink()
     assert main(["report", "run", "--output", "after"]) == ExitCode.INVALID
@@ -327,22 +299,32 @@ def test_record_that_was_deleted_is_missed_by_the_report(place: Path, coarse: No
 
 
 @pytest.mark.parametrize(
-    ("num_blocks", "speed", "noise", "changes", "code"),
+    ("sweep", "outcome_of", "changes", "code"),
     [
-        (6, 0.9, 0.01, {}, ExitCode.REGRESSED),
-        (6, 1.1, 0.01, {}, ExitCode.IMPROVED),
-        (6, 1.0, 0.01, {}, ExitCode.OK),
-        (6, 1.0, 0.2, {}, ExitCode.OK),
-        (5, 0.9, 0.01, {}, ExitCode.INCONCLUSIVE),
-        (6, 1.1, 0.01, RUNNING, ExitCode.PARTIAL),
-        (6, 0.9, 0.01, RUNNING, ExitCode.REGRESSED),
+        (pair(2), valid, {}, ExitCode.OK),
+        (pair(2), without_mirrored, {}, ExitCode.INVALID),
+        (pair(2), without_mirrored, RUNNING, ExitCode.PARTIAL),
+        (pair(2), invalid_mirrored, {}, ExitCode.INVALID),
+        (pair(2), lambda t: make_failure(t) if t.strategy is MIRRORED else valid(t), {}, ExitCode.FAILED),
+        (pair(2), make_failure, {}, ExitCode.FAILED),
+        (pair(2), lambda t: None, {}, ExitCode.NOT_MEASURED),
+        (versus(6), paced(0.9, noise=0.01), {}, ExitCode.REGRESSED),
+        (versus(6), paced(1.1, noise=0.01), {}, ExitCode.IMPROVED),
+        (versus(6), paced(1.0, noise=0.01), {}, ExitCode.OK),
+        (versus(6), paced(1.0, noise=0.2), {}, ExitCode.OK),
+        (versus(5), paced(0.9, noise=0.01), {}, ExitCode.INCONCLUSIVE),
+        (versus(6), paced(1.1, noise=0.01), RUNNING, ExitCode.PARTIAL),
+        (versus(6), paced(0.9, noise=0.01), RUNNING, ExitCode.REGRESSED),
     ],
 )
-def test_versus_is_judged_by_its_verdicts(
-    tmp_path: Path, num_blocks: int, speed: float, noise: float, changes: dict[str, object], code: ExitCode
+def test_exit_code_is_the_worst_that_the_records_and_verdicts_say(
+    tmp_path: Path,
+    sweep: Sweep,
+    outcome_of: Callable[[Trial], Outcome],
+    changes: dict[str, object],
+    code: ExitCode,
 ) -> None:
-    analysis = analyze_example(tmp_path, versus(num_blocks), paced(speed, noise=noise), **changes)
-    assert judge(analysis) is code
+    assert judge(analyze_example(tmp_path, sweep, outcome_of, **changes)) is code
 
 
 def test_two_runs_are_described_side_by_side(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
