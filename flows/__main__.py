@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from flows.direct import Places, run_sweep
+    from flows.direct import run_sweep
     from flows.stack import signals
 
     versus = getattr(arguments, "interpreter", None)
@@ -52,14 +52,21 @@ def _run(arguments: argparse.Namespace) -> int:
     if run_name is None:
         run_name = f"{arguments.command}-{datetime.now():%Y%m%d-%H%M%S}"
     if arguments.output is None:
-        places = Places(locations.run(run_name), locations.reports() / run_name, locations.data_cache())
+        location, report = locations.run(run_name), locations.reports() / run_name
     else:
         output = arguments.output.absolute()
         if output.is_dir() and any(output.iterdir()) and not (output / "run").exists():
             raise Refusal(f"output={arguments.output} holds other files; name a folder that is new or empty")
-        places = Places(output / "run", output, locations.data_cache())
+        location, report = output / "run", output
     with signals.interruptible():
-        return run_sweep(sweep, run_name=run_name, command=arguments.line, places=places, may_continue=arguments.resume)
+        return run_sweep(
+            sweep,
+            run_name=run_name,
+            command=arguments.line,
+            location=location,
+            report=report,
+            may_continue=arguments.resume,
+        )
 
 
 def _report(arguments: argparse.Namespace) -> int:

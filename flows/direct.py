@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -36,52 +36,48 @@ class _Console(Console):
         self.quiet = True
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """Where a run's results, report and prepared data are."""
+def run_sweep(
+    sweep: Sweep, *, run_name: str, command: str, location: Path | str, report: Path, may_continue: bool = False
+) -> ExitCode:
+    """Measure into `location`, a folder or a URL, and report; prints what happens and, last, the report's path.
 
-    run: Path | str
-    """A folder, or a URL."""
-    report: Path
-    cache: Path
-
-
-def run_sweep(sweep: Sweep, *, run_name: str, command: str, places: Places, may_continue: bool) -> ExitCode:
-    """Measure and report; prints what happens and, last, the report's path. Raises Refusal for refused input."""
-    console = _Console()
+    Raises Refusal for refused input.
+    """
+    console, cache = _Console(), locations.data_cache()
     with open_run(
         sweep,
         run_name=run_name,
         command=command,
-        location=places.run,
-        data=examine(sweep.dataset, places.cache),
+        location=location,
+        data=examine(sweep.dataset, cache),
         devices=find_devices(),
         may_continue=may_continue,
     ) as opened:
-        prepare(sweep.dataset, places.cache)
-        console.print(f"results in {places.run}", highlight=False, soft_wrap=True)
+        prepare(sweep.dataset, cache)
+        console.print(f"results in {location}", highlight=False, soft_wrap=True)
         try:
-            analysis = _measure(opened, console, places.report)
+            analysis = _measure(opened, console, report)
             code = judge(analysis)
         except KeyboardInterrupt:
             count = len(opened.folder.num_records())
             console.print(f"interrupted: {count} trials are recorded; --resume continues")
             tables = opened.folder.read()
-            write_report(analyze(opened.folder.describe(), tables), tables, places.report)
+            write_report(analyze(opened.folder.describe(), tables), tables, report)
             code = ExitCode.INTERRUPTED
-    console.print(f"report: {places.report / REPORT}", highlight=False, soft_wrap=True)
+    console.print(f"report: {report / REPORT}", highlight=False, soft_wrap=True)
     return code
 
 
 def check_real(num_blocks: int) -> ExitCode:
     """A real A/A: the same points in this environment under two names, interleaved; prints how often they differ."""
     name = f"selfcheck-{datetime.now():%Y%m%d-%H%M%S}"
-    places = Places(locations.run(name), locations.reports() / name, locations.data_cache())
+    location = locations.run(name)
     sweep = replace(REAL, min_blocks=num_blocks, max_blocks=num_blocks, versus=sys.executable)
-    code = run_sweep(sweep, run_name=name, command="stratbench selfcheck", places=places, may_continue=False)
+    report = locations.reports() / name
+    code = run_sweep(sweep, run_name=name, command="stratbench selfcheck", location=location, report=report)
     if code not in (ExitCode.OK, ExitCode.REGRESSED, ExitCode.IMPROVED):
         return code
-    folder = RunFolder(places.run)
+    folder = RunFolder(location)
     pairs = analyze(folder.describe(), folder.read()).pairs
     return judge_real(pair.comparison.differences for pair in pairs)
 

@@ -1,7 +1,7 @@
 """Fan-out: one flow run a trial into the GPU pool, and the patience to wait for all of them."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -18,10 +18,8 @@ from prefect.states import Cancelled
 from flows.cancelling import WAITING
 from flows.crews import TRIAL, WAIT_SECONDS, Attendance, Crew
 from flows.gang import disband
-from flows.meeting import OUTAGES
 from flows.opening import OpenRun
-from flows.patience import Log, patiently
-from flows.progress import Progress
+from flows.patience import OUTAGES, Log, patiently
 from tasks.domain.cell import Arm
 from tasks.domain.outcome import FailureReason
 from tasks.domain.trial import Trial
@@ -31,10 +29,13 @@ from tasks.training.measurement import record_loss
 POLL_SECONDS = 5.0
 """The next trial waits in the pool already: asking more often would only take time from the one that trains."""
 
+Show = Callable[[], Awaitable[None]]
+"""Brings the progress that people see up to date with the records."""
+
 _WAITING = {"type": {"any_": WAITING}}
 
 
-async def run_trials(trials: Sequence[Trial], opened: OpenRun, crew: Crew, progress: Progress) -> None:
+async def run_trials(trials: Sequence[Trial], opened: OpenRun, crew: Crew, show: Show) -> None:
     """Submit the trials to the crew one after another, wait for all, and see to it that each has a record.
 
     A trial that goes wrong is a record, never an error here. Where waiting ends by an error, what waits is cancelled.
@@ -46,7 +47,7 @@ async def run_trials(trials: Sequence[Trial], opened: OpenRun, crew: Crew, progr
             run = await patiently(partial(_submit, trial, opened, crew), logger)
             submitted[run.id] = trial
             logger.info(f"submitted {trial.label}")
-        await _wait(submitted, opened, crew, progress, logger)
+        await _wait(submitted, opened, crew, show, logger)
     except Exception:
         with suppress(*OUTAGES):  # one may be the error; whoever continues the run cancels them then
             await _cancel({"id": {"any_": list(submitted)}, "state": _WAITING}, logger)
@@ -106,7 +107,7 @@ async def _submit(trial: Trial, opened: OpenRun, crew: Crew) -> FlowRun:
     )
 
 
-async def _wait(submitted: dict[UUID, Trial], opened: OpenRun, crew: Crew, progress: Progress, logger: Log) -> None:
+async def _wait(submitted: dict[UUID, Trial], opened: OpenRun, crew: Crew, show: Show, logger: Log) -> None:
     """Poll until every run has ended; an outage of the API or of the store is waited out, a lost machine is not."""
     going, attendance = dict(submitted), Attendance(crew)
     outages = OUTAGES if opened.folder.storage.is_local else (*OUTAGES, ResultsError)  # a folder's say what to mend
@@ -115,7 +116,7 @@ async def _wait(submitted: dict[UUID, Trial], opened: OpenRun, crew: Crew, progr
         num_going = len(going)
         await patiently(partial(_look, going, opened, crew, attendance, logger), logger, outages)
         if len(going) < num_going:
-            await patiently(progress.show, logger, outages)
+            await patiently(show, logger, outages)
 
 
 async def _look(going: dict[UUID, Trial], opened: OpenRun, crew: Crew, attendance: Attendance, logger: Log) -> None:

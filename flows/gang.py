@@ -19,8 +19,9 @@ from prefect.states import Cancelled, Cancelling, Completed, Failed
 from pydantic import TypeAdapter
 
 from flows import hosts
-from flows.meeting import OUTAGES, SECONDS, Meeting, MissedError
+from flows.meeting import SECONDS, Meeting, MissedError
 from flows.opening import find_run, obtain_data
+from flows.patience import OUTAGES
 from tasks.domain.dataset import PreparedDataset
 from tasks.domain.outcome import FailureReason
 from tasks.domain.refusal import Refusal

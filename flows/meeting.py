@@ -6,16 +6,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import VariableCreate
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound
+
+from flows.patience import OUTAGES
 
 POLL_SECONDS = 1.0
 SECONDS = 300.0
 """Patience until all have come: an engine starts within 15 s, and a machine may have to fetch the data before."""
-OUTAGES = (httpx.TransportError, PrefectHTTPStatusError)
-"""How Prefect's API fails for a while."""
 
 
 class MissedError(Exception):

@@ -6,13 +6,14 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import httpx
 from prefect.exceptions import PrefectHTTPStatusError
-
-from flows.meeting import OUTAGES
 
 Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 Answer = TypeVar("Answer")
 
+OUTAGES = (httpx.TransportError, PrefectHTTPStatusError)
+"""How Prefect's API fails for a while."""
 PATIENCE_SECONDS = 600.0
 """How long the API may be out of reach before waiting is given up."""
 PAUSE_SECONDS = 5.0

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from flows import alerts
-from flows.alerts import announce, news, send
+from flows.alerts import Told, announce, news, read_told, send
 from flows.events import NOTIFIED, Happening, Links, missed
-from flows.told import Told, read_told
 from tasks.detection.nights import NightState, Tonight, Verdict, judge_nights
 from tasks.results.events import Event, Kind
 from tasks.results.history import Ending

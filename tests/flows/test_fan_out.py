@@ -17,7 +17,6 @@ from flows import fan_out, patience
 from flows.crews import Attendance, Crew
 from flows.fan_out import cancel_waiting, get_run_logger, run_trials
 from flows.opening import OpenRun
-from flows.progress import Progress
 from tasks.domain.device import Devices, DeviceType
 from tasks.domain.outcome import FailureReason
 from tasks.domain.refusal import Refusal
@@ -56,14 +55,8 @@ def played() -> None:
     """Stands for the flow run of a trial."""
 
 
-class NoProgress(Progress):
-    """Shows nothing."""
-
-    def __init__(self) -> None:
-        pass
-
-    async def show(self) -> None:
-        pass
+async def nothing() -> None:
+    """Shows no progress."""
 
 
 class Block:
@@ -86,7 +79,7 @@ class Block:
         self.states = {trial.key: state for trial, state in states.items()}
         opened = OpenRun(make_run(), self.folder, DATA, DeviceType.CPU_SLICE, None)
         with disable_run_logger():
-            asyncio.run(run_trials(list(states), opened, CREW, NoProgress()))
+            asyncio.run(run_trials(list(states), opened, CREW, nothing))
 
     def state(self, trial: Trial) -> StateType | None:
         return self.client.read_flow_run(self.runs[trial.key].id).state_type
