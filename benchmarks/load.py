@@ -33,6 +33,8 @@ BLOCK = {
     "max_train_examples": 1024,
     "run_name": "load",
 }
+NUM_TRIALS = 26
+"""Of a block, or so."""
 POLL_SECONDS = 2.0
 SETTLED = 10
 """Trials after which every part has loaded what it needs."""
@@ -88,7 +90,7 @@ def _load(stack: Stack, num_blocks: int) -> int:
     run = _submit(stack, num_blocks)
     for reading in _watch(stack, run, folder):
         readings.append(reading)
-        if reading.num_trials >= _num_planned(num_blocks) // 2:
+        if reading.num_trials >= NUM_TRIALS * num_blocks // 2:
             break
     num_before = len(readings)
     before = {path: path.read_bytes() for path in (Path(folder.location) / "trials").glob("*.parquet")}
@@ -123,10 +125,6 @@ def _slope(readings: Sequence[Reading], part: str) -> str:
     if len({num for num, _ in points}) < 2:
         return "?"
     return f"{100 * linear_regression(*zip(*points, strict=True)).slope:+.1f}"
-
-
-def _num_planned(num_blocks: int) -> int:
-    return 26 * num_blocks
 
 
 def _submit(stack: Stack, num_blocks: int) -> UUID:

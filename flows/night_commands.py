@@ -6,13 +6,10 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flows import locations
 from tasks.domain.exit_code import ExitCode, worst
-
-if TYPE_CHECKING:
-    from tasks.results.history import Span
 
 
 def add(commands: Any) -> None:
@@ -113,16 +110,17 @@ def _history_add(arguments: argparse.Namespace) -> None:
 
 def _history_list(arguments: argparse.Namespace) -> None:
     from flows.verdicts import describe_cuts
-    from tasks.results.history import History, describe
+    from tasks.results.history import History, describe, parse_span
 
-    span = _span(arguments)
+    span = parse_span(arguments.since, arguments.until, arguments.where)
     _print([*describe(History(locations.results()), span), *describe_cuts(span)])
 
 
 def _history_export(arguments: argparse.Namespace) -> None:
-    from tasks.results.history import History, export
+    from tasks.results.history import History, export, parse_span
 
-    table = History(locations.results()).read(arguments.column, _span(arguments))
+    span = parse_span(arguments.since, arguments.until, arguments.where)
+    table = History(locations.results()).read(arguments.column, span)
     export(table, arguments.file)
     print(f"{table.num_rows} trials: {arguments.file}")
 
@@ -194,12 +192,6 @@ def _history_verify(_: argparse.Namespace) -> int:
     if not damaged:
         print("every file can be read")
     return ExitCode.INVALID if damaged else ExitCode.OK
-
-
-def _span(arguments: argparse.Namespace) -> "Span":
-    from tasks.results.history import parse_span
-
-    return parse_span(arguments.since, arguments.until, arguments.where)
 
 
 def _backtest(arguments: argparse.Namespace) -> None:
