@@ -170,9 +170,9 @@ class Gang:
                 if time.monotonic() > deadline or all(runs[place].id in ended for place in missing):
                     break
                 time.sleep(POLL_SECONDS / 2)
-            told |= {place for place in runs.keys() - parts.keys() if runs[place].id not in ended}
-            if told:
-                cancel(client, [runs[place].id for place in told])
+            if silent := {place for place in runs.keys() - parts.keys() if runs[place].id not in ended}:
+                told |= silent
+                cancel(client, [runs[place].id for place in silent])
         for place, host in enumerate(self.others, start=1):
             end = ended.get(runs[place].id)
             yield parts.get(place) or _silent(self.trial, place, host, end, was_told=place in told)

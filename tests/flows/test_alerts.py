@@ -14,7 +14,7 @@ import pytest
 from flows import alerts
 from flows.alerts import Told, announce, news, read_told, send
 from flows.events import NOTIFIED, Happening, Links, missed
-from tasks.detection.nights import NightState, Tonight, Verdict, judge_nights
+from tasks.detection.nights import NightState, Tonight, judge_nights
 from tasks.results.events import Event, Kind
 from tasks.results.history import Ending
 from tests.detection.example_nights import LABELS, Change, day, make_nights, replay, slower
@@ -23,13 +23,10 @@ LINKS = Links(run_id="7", deployment_id="8", report="reports/x/report.html", com
 REGRESSION, RECOVERED, INCOMPLETE = Happening.REGRESSION, Happening.RECOVERED, Happening.INCOMPLETE
 
 
-def told(tonight: Tonight) -> dict[Happening, list[str]]:
-    return {kind: [verdict.label for verdict in verdicts] for kind, verdicts in since(tonight).items()}
-
-
-def since(tonight: Tonight, before: Told | None = None) -> dict[Happening, list[Verdict]]:
-    """What is news after that was told, or where nothing was told yet."""
-    return news(tonight, (before or Told()).seeded(tonight))
+def told(tonight: Tonight, before: Told | None = None) -> dict[Happening, list[str]]:
+    """What is told of which series after that was told, or where nothing was told yet."""
+    found = news(tonight, (before or Told()).seeded(tonight))
+    return {kind: [verdict.label for verdict in verdicts] for kind, verdicts in found.items()}
 
 
 def lost(*nights: int, then: Change) -> Change:
@@ -68,10 +65,6 @@ def test_each_change_is_told_once(change: Change, num_nights: int, happened: Hap
     assert told(replay(change, num_nights, again=[19])) == ({happened: [LABELS[1]]} if happened else {})
 
 
-def test_a_far_night_that_was_not_measured_again_is_incomplete() -> None:
-    assert told(replay(slower(19))) == {INCOMPLETE: [LABELS[1]]}
-
-
 @pytest.mark.parametrize(
     ("night", "num_nights", "state"),
     [(22, 23, NightState.NO_BASELINE), (19, 33, NightState.OK), (19, 29, NightState.NO_BASELINE)],
@@ -84,10 +77,10 @@ def test_accepted_change_is_no_recovery(night: int, num_nights: int, state: Nigh
     assert told(tonight) == {}
     red = Told().and_then(replay(slower(19), num_nights - 1, again=[19]))
     assert red.decided[LABELS[1]] is NightState.REGRESSED
-    assert since(tonight, red) == {}
+    assert told(tonight, red) == {}
     undone = Event(kind=Kind.UNDO, at=at, by="me", why="not", undoes=accepted.id)
     again = replay(slower(19), num_nights + 1, again=[19], events=[accepted, undone])
-    assert labels(again, red.and_then(tonight)) == {REGRESSION: [LABELS[1]]}
+    assert told(again, red.and_then(tonight)) == {REGRESSION: [LABELS[1]]}
 
 
 def test_suspicion_of_the_opposite_is_no_end_of_what_stands() -> None:
@@ -98,7 +91,7 @@ def test_suspicion_of_the_opposite_is_no_end_of_what_stands() -> None:
     happened = []
     for num_nights in range(20, 27):
         tonight = replay(turned, num_nights, again=[19, 22])
-        happened.append([*labels(tonight, before)])
+        happened.append([*told(tonight, before)])
         before = before.seeded(tonight).and_then(tonight)
     assert happened == [[Happening.SUSPECT], [REGRESSION], [], [Happening.SUSPECT], [], [RECOVERED], []]
 
@@ -111,7 +104,7 @@ def test_planned_cell_that_no_night_has_measured_is_told_once() -> None:
     (event,) = alerts._events(tonight, LINKS, Told().seeded(tonight))
     assert event.payload["subject"].endswith("no full verdict: mirrored, batch 999")
     assert "- mirrored, batch 999: NOT MEASURED, tonight or ever" in event.payload["message"]
-    assert since(tonight, Told().and_then(tonight)) == {}
+    assert told(tonight, Told().and_then(tonight)) == {}
 
 
 @pytest.mark.parametrize(("num_nights", "expected"), [(19, {}), (20, {Happening.PLATFORM: ["node"]}), (21, {})])
@@ -161,23 +154,19 @@ def test_message_is_enough_for_whoever_is_on_call() -> None:
     }
 
 
-def labels(tonight: Tonight, before: Told) -> dict[Happening, list[str]]:
-    return {kind: [verdict.label for verdict in verdicts] for kind, verdicts in since(tonight, before).items()}
-
-
 def test_what_was_told_is_told_no_more_and_what_was_not_is_told_later() -> None:
     nights = {number: replay(slower(19), number + 1, again=[19]) for number in (18, 20, 21)}
     quiet = Told().and_then(nights[18])
-    assert labels(nights[21], quiet) == {REGRESSION: [LABELS[1]]}, "night 20 could not be told"
-    assert labels(nights[20], quiet.and_then(nights[20])) == {}, "judged once more, with more trials perhaps"
+    assert told(nights[21], quiet) == {REGRESSION: [LABELS[1]]}, "night 20 could not be told"
+    assert told(nights[20], quiet.and_then(nights[20])) == {}, "judged once more, with more trials perhaps"
     failed = replay(lost(21, then=slower(19)), 22, again=[19])
-    assert labels(failed, Told().and_then(replay(lost(20, then=slower(19)), 21, again=[19]))) == {}
-    assert labels(failed, quiet.and_then(nights[20])) == {INCOMPLETE: [LABELS[1]]}
+    assert told(failed, Told().and_then(replay(lost(20, then=slower(19)), 21, again=[19]))) == {}
+    assert told(failed, quiet.and_then(nights[20])) == {INCOMPLETE: [LABELS[1]]}
     after = quiet.and_then(nights[20]).and_then(failed)
-    assert labels(replay(lost(21, then=slower(19)), 23, again=[19]), after) == {}, "what stood stands on"
+    assert told(replay(lost(21, then=slower(19)), 23, again=[19]), after) == {}, "what stood stands on"
     empty = replay(lambda night, row: None, 1, last=Ending.CRASHED)
     assert empty.verdicts == ()
-    assert (labels(empty, Told()), labels(empty, Told().and_then(empty))) == ({INCOMPLETE: []}, {})
+    assert (told(empty, Told()), told(empty, Told().and_then(empty))) == ({INCOMPLETE: []}, {})
 
 
 def test_what_was_told_is_kept_where_the_server_has_it_and_for_no_earlier_night(
@@ -193,7 +182,7 @@ def test_what_was_told_is_kept_where_the_server_has_it_and_for_no_earlier_night(
     assert asyncio.run(announce(tonight, LINKS, tmp_path)) == ()
     assert read_told(tmp_path) == Told().seeded(tonight), "it could not be sent"
     later = replay(slower(19), 23, again=[19])
-    assert since(later, read_told(tmp_path)) == {REGRESSION: [later.verdicts[1]]}
+    assert told(later, read_told(tmp_path)) == {REGRESSION: [LABELS[1]]}
     assert asyncio.run(announce(tonight, LINKS, tmp_path)) == ("benchmark.regression",)
     assert read_told(tmp_path) == Told().and_then(tonight)
     for later in (tonight, replay(slower(19), 20, again=[19])):

@@ -54,18 +54,12 @@ def nights(say: Say) -> None:
 
 
 def test_no_night_is_not_measured_and_says_what_measures_one(say: Say) -> None:
-    assert say("verdict") == (
-        ExitCode.NOT_MEASURED,
-        ["NOT MEASURED: the history holds no nightly run; `prefect deployment run benchmark/nightly` measures one"],
-    )
-    assert say("verdict", "2999-01-01")[1] == [
-        "NOT MEASURED: the history holds no nightly run of 2999-01-01; it is yet to come"
-    ]
-    code, lines = say("history", "accept", "--why", "no reason")
-    assert (code, lines) == (
-        ExitCode.REFUSED,
-        ["stratbench history: the history holds no nightly run; there is nothing to accept"],
-    )
+    none = "NOT MEASURED: the history holds no nightly run"
+    way_out = f"{none}; `prefect deployment run benchmark/nightly` measures one"
+    assert say("verdict") == (ExitCode.NOT_MEASURED, [way_out])
+    assert say("verdict", "2999-01-01")[1] == [f"{none} of 2999-01-01; it is yet to come"]
+    refusal = "stratbench history: the history holds no nightly run; there is nothing to accept"
+    assert say("history", "accept", "--why", "no reason") == (ExitCode.REFUSED, [refusal])
 
 
 @pytest.mark.usefixtures("nights")
@@ -86,10 +80,8 @@ def test_verdict_of_an_earlier_night_knows_nothing_of_the_later_ones(say: Say) -
     assert say("verdict", str(day(5)))[0] == ExitCode.NO_BASELINE
     assert say("verdict", str(day(NIGHTS + 1)))[0] == ExitCode.NOT_MEASURED
     assert say("verdict", "--run", f"synthetic-{day(14)}")[0] == ExitCode.OK
-    assert say("verdict", "yesterday") == (
-        ExitCode.REFUSED,
-        ["stratbench verdict: night=yesterday is no day; write it as 2026-11-23"],
-    )
+    refusal = "stratbench verdict: night=yesterday is no day; write it as 2026-11-23"
+    assert say("verdict", "yesterday") == (ExitCode.REFUSED, [refusal])
 
 
 @pytest.mark.parametrize(("age", "code"), [(0, ExitCode.OK), (1, ExitCode.OK), (2, ExitCode.NOT_MEASURED)])
@@ -128,10 +120,9 @@ def test_what_stands_is_accepted_whatever_the_last_night_says(say: Say) -> None:
 @pytest.mark.usefixtures("nights")
 def test_acceptance_of_another_night_is_refused_or_says_what_it_left(say: Say) -> None:
     for wrong in (day(0), day(NIGHTS + 1)):
-        assert say("history", "accept", "--why", "x", "--night", str(wrong)) == (
-            ExitCode.REFUSED,
-            [f"stratbench history: night={wrong} is none of the history; name one from {day(1)} to {day(NIGHTS)}"],
-        )
+        refusal = f"night={wrong} is none of the history; name one from {day(1)} to {day(NIGHTS)}"
+        answer = say("history", "accept", "--why", "x", "--night", str(wrong))
+        assert answer == (ExitCode.REFUSED, [f"stratbench history: {refusal}"])
     assert not Events(locations.results()).read()
     lines = say("history", "accept", "--why", "x", "--night", str(day(2)))[1]
     assert lines[1:] == ["mirrored, batch 64 is still REGRESSED: it changed after the new baseline had begun"]
@@ -141,10 +132,8 @@ def test_acceptance_of_another_night_is_refused_or_says_what_it_left(say: Say) -
 def test_acceptance_and_its_undoing_are_events(say: Say) -> None:
     code, lines = say("history", "accept", "--why", "a faster kernel was given up", "--by", "ann")
     event = Events(locations.results()).read()[0]
-    assert (code, lines) == (
-        ExitCode.OK,
-        [f"{event.id}: mirrored, batch 64 has a new baseline from the night of {day(15)} on"],
-    )
+    assert code == ExitCode.OK
+    assert lines == [f"{event.id}: mirrored, batch 64 has a new baseline from the night of {day(15)} on"]
     assert (event.by, event.night, event.cells) == ("ann", day(15), ("mirrored, batch 64",))
     assert say("verdict")[0] == ExitCode.NO_BASELINE
     accepted = f"{day(15)}  new baseline of mirrored, batch 64: accepted by ann: a faster kernel was given up"
