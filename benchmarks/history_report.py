@@ -3,21 +3,15 @@
 import os
 
 from flows import locations
-from tasks.detection.nights import judge_nights
-from tasks.detection.series import COLUMNS
-from tasks.reporting.evidence import DETAILS, Evidence
+from flows.verdicts import read_evidence
 from tasks.reporting.night import write_night_report
-from tasks.results.events import Events
-from tasks.results.history import History
 
 
 def main() -> None:
     """Write it below the folder of reports."""
-    place = locations.results()
-    nights = History(place).nights(list(dict.fromkeys([*COLUMNS, *DETAILS])))
-    tonight = judge_nights(nights, Events(place).read())
-    assert tonight is not None
-    print(write_night_report(Evidence(tonight=tonight, nights=nights), locations.reports() / str(os.getpid())))
+    evidence = read_evidence()
+    assert evidence is not None
+    print(write_night_report(evidence, locations.reports() / str(os.getpid())))
 
 
 if __name__ == "__main__":

@@ -124,7 +124,8 @@ def _measure(opened: OpenRun, console: Console, report: Path) -> Analysis:
         console.print(state.message, highlight=False, soft_wrap=True)
         if state.has_ended:
             return state.analysis
-        with _progress(console) as progress:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console) as progress:
             for trial in progress.track(state.trials, description=f"block {state.trials[0].block}"):
                 interpreter = opened.run.sweep.versus if trial.arm is Arm.OTHER else None
                 record = measure_trial(
@@ -137,8 +138,3 @@ def _measure(opened: OpenRun, console: Console, report: Path) -> Analysis:
                 )
                 text = f"{trial.label}: {summarize(record)}"
                 progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def _progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console)

@@ -25,7 +25,13 @@ from tests.drills.sites import GANG, Row, Site, make_site, trial_folders
 from tests.drills.trials import ONE, WORKERS
 from tests.examples import needs_two_cores
 
-pytestmark = pytest.mark.usefixtures("in_namespaces")
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.tensorflow,
+    pytest.mark.drill,
+    pytest.mark.usefixtures("in_namespaces"),
+    needs_two_cores,
+]
 
 NUM_LONG = 25
 """Epochs, enough to lose something on the way."""
@@ -60,14 +66,6 @@ def training_processes(host: Machine) -> list[psutil.Process]:
     return found
 
 
-def real(test: Callable[..., None]) -> Callable[..., None]:
-    """A drill with servers, hosts and trainings."""
-    for mark in (pytest.mark.drill, pytest.mark.stack, pytest.mark.tensorflow, needs_two_cores):
-        test = mark(test)
-    return test
-
-
-@real
 def test_two_hosts_train_what_one_device_trains(site: Site, say: Say) -> None:
     """Accuracies of the same seeds: their means differ by less than two standard deviations over the seeds."""
     rows = site.measures("two-hosts", strategies=[ONE, WORKERS], num_epochs=5, min_blocks=3, max_blocks=3)
@@ -81,7 +79,6 @@ def test_two_hosts_train_what_one_device_trains(site: Site, say: Say) -> None:
     say(f"2 hosts, results in {kind}", "", f"valid; accuracy differs by {difference:.4f} in 3 seeds")
 
 
-@real
 def test_blocks_of_single_hosts_are_spread_and_not_split(site: Site, say: Say) -> None:
     single = {"strategies": [ONE], "global_batch_sizes": [64, 128], "num_hosts": 1}
     rows = site.measures("spread", **single, min_blocks=4, max_blocks=4)
@@ -93,7 +90,6 @@ def test_blocks_of_single_hosts_are_spread_and_not_split(site: Site, say: Say) -
     say("4 blocks over 2 hosts", "", f"valid; {outcome}")
 
 
-@real
 def test_slow_link_makes_a_gang_slow_and_nothing_else(site: Site, say: Say) -> None:
     _, second, _ = site.cluster.hosts
 
@@ -121,7 +117,6 @@ def stop_rank(host: Machine) -> None:
     rank.send_signal(signal.SIGSTOP)
 
 
-@real
 @pytest.mark.parametrize(
     ("lose", "reason", "words"),
     [
@@ -164,7 +159,6 @@ def failures(site: Site, run_name: str) -> list[Row]:
     return [row for row in site.rows(run_name) if row["status"] == "failed" and row["strategy"] == WORKERS]
 
 
-@real
 def test_two_gangs_and_a_single_trial_at_once_end_all(site: Site, say: Say, tmp_path: Path) -> None:
     """Either host leads a gang and trains a rank of the other's, and one of them trains alone, too."""
     site.measures("at-once")
@@ -187,7 +181,6 @@ def test_two_gangs_and_a_single_trial_at_once_end_all(site: Site, say: Say, tmp_
     say("2 gangs and 1 trial at once", "", "all valid")
 
 
-@real
 def test_three_hosts_train(site: Site, say: Say) -> None:
     site.join(site.cluster.hosts[2])
     rows = site.measures("three-hosts", num_hosts=3, num_replicas=3, global_batch_sizes=[96])
