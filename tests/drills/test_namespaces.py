@@ -132,24 +132,6 @@ def test_process_that_is_left_is_named_and_removed(tmp_path: Path) -> None:
     assert in_kernel() == before
 
 
-@pytest.mark.parametrize("number", [4, 7, 12, 20])
-def test_nothing_is_left_where_a_command_fails_half_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    before, do, done = in_kernel(), namespaces._do, []
-
-    def fail_once(*command: str) -> str:
-        done.append(command)
-        if len(done) == number:
-            raise AssertionError(f"not command {number}")
-        return do(*command)
-
-    monkeypatch.setattr(namespaces, "_do", fail_once)
-    with pytest.raises(AssertionError, match=f"not command {number}"), make_cluster(tmp_path, 2):
-        pytest.fail("it was made in fewer commands")
-    assert in_kernel() == before
-
-
 def test_cluster_of_a_killed_session_is_removed_by_the_next_one(tmp_path: Path) -> None:
     before = in_kernel()
     program = (
