@@ -174,7 +174,7 @@ class Site:
 
     def rows(self, run_name: str) -> list[Row]:
         """The last record of each trial of that run."""
-        found: list[Row] = json.loads(self.cluster.head.run(sys.executable, "-c", READS, run_name).stdout)
+        found: list[Row] = json.loads(self.cluster.head.run(sys.executable, "-c", READS, run_name))
         return found
 
     def measures(self, run_name: str, **changes: object) -> list[Row]:

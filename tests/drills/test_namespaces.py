@@ -55,7 +55,7 @@ def pair(tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
 
 def megabits(sender: Machine, receiver: Machine, num_bytes: int) -> float:
     """A second, of a transfer of so many bytes."""
-    seconds = float(sender.run(sys.executable, "-c", SENDS, receiver.address, str(num_bytes)).stdout)
+    seconds = float(sender.run(sys.executable, "-c", SENDS, receiver.address, str(num_bytes)))
     return 8e-6 * num_bytes / seconds
 
 
@@ -78,7 +78,7 @@ def test_host_has_its_own_address_core_folder_and_settings(
         "settings = {n: v for n, v in os.environ.items() if n.startswith(('PREFECT_', 'STRATBENCH_'))};"
         "print(json.dumps([link.getsockname()[0], *os.sched_getaffinity(0), tempfile.gettempdir(), settings]))"
     )
-    seen = json.loads(first.run(sys.executable, "-c", program).stdout)
+    seen = json.loads(first.run(sys.executable, "-c", program))
     assert seen == [first.address, first.cores[0], str(first.folder / "tmp"), {"STRATBENCH_HOST": "h1"}]
 
 
