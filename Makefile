@@ -24,7 +24,7 @@ test: environment lint
 test-extras: extras
 	@PYTHONPATH=build/extras $(BIN)/python -m pytest tests/test_templates.py tests/results tests/data/test_exchange.py
 
-# All fault drills, also those of more than 20 s; prints their table (75 minutes).
+# All fault drills, of which `make test` does a few; prints their table (75 minutes).
 drill: extras
 	@$(BIN)/python -m pytest tests/drills tests/flows/stack/test_automations.py \
 	  tests/flows/stack/test_notifications.py -m "drill or not drill"

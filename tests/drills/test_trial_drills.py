@@ -36,20 +36,18 @@ def drill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drill:
     return Drill(tmp_path)
 
 
-def case(strategy: Strategy, rank: int, number: signal.Signals, *marks: pytest.MarkDecorator) -> ParameterSet:
+def case(strategy: Strategy, rank: int, number: signal.Signals) -> ParameterSet:
+    is_quick = number is signal.SIGKILL and (strategy, rank) != (WORKERS, 0)
+    marks = () if is_quick else (pytest.mark.drill,)
     return pytest.param(strategy, rank, number, marks=marks, id=f"{strategy}, rank {rank}, {number.name}")
 
 
 @pytest.mark.parametrize(
     ("strategy", "rank", "number"),
     [
-        case(ONE, 0, signal.SIGKILL),
-        case(ONE, 0, signal.SIGTERM),
-        case(ONE, 0, signal.SIGSTOP, pytest.mark.drill),
-        case(WORKERS, 0, signal.SIGKILL),
-        case(WORKERS, 1, signal.SIGKILL),
-        *(case(WORKERS, rank, signal.SIGTERM, pytest.mark.drill) for rank in (0, 1)),
-        *(case(WORKERS, rank, signal.SIGSTOP, pytest.mark.drill) for rank in (0, 1)),
+        case(strategy, rank, number)
+        for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP)
+        for strategy, rank in ((ONE, 0), (WORKERS, 0), (WORKERS, 1))
     ],
 )
 def test_training_process_is_lost(
@@ -76,6 +74,7 @@ def wrap(folder: Path, script: str) -> str:
     return str(path)
 
 
+@pytest.mark.drill
 def test_memory_is_used_up(drill: Drill, say: Say, tmp_path: Path) -> None:
     row = drill.measure(drill.trial(), interpreter=wrap(tmp_path, "ulimit -v 2500000"))
     assert (row["status"], row["reason"]) in (("failed", "worker_killed"), ("failed", "worker_error"))
@@ -84,6 +83,7 @@ def test_memory_is_used_up(drill: Drill, say: Say, tmp_path: Path) -> None:
     say("out of memory", "rlimit", row["message"])
 
 
+@pytest.mark.drill
 def test_worker_never_starts(drill: Drill, say: Say, tmp_path: Path) -> None:
     never = wrap(tmp_path, 'case "$3" in *request-1.json) sleep 600;; esac')
     row = drill.measure(drill.trial(strategy=WORKERS, trial_timeout_seconds=12.0), interpreter=never)
@@ -93,6 +93,7 @@ def test_worker_never_starts(drill: Drill, say: Say, tmp_path: Path) -> None:
     say("a worker never starts", "", row["message"])
 
 
+@pytest.mark.drill
 def test_port_is_taken_between_choice_and_use(drill: Drill, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken, monkeypatch.context() as patch:
         taken.bind((cluster.LOOPBACK, 0))
@@ -107,6 +108,7 @@ def test_port_is_taken_between_choice_and_use(drill: Drill, say: Say, monkeypatc
     say("port taken after it was chosen", "", row["message"])
 
 
+@pytest.mark.drill
 def test_loss_explodes(drill: Drill, say: Say) -> None:
     row = drill.measure(dataclasses.replace(drill.trial(), learning_rate=1e38))
     assert (row["status"], row["reason"]) == ("invalid", "loss_not_finite")
@@ -115,6 +117,7 @@ def test_loss_explodes(drill: Drill, say: Say) -> None:
     say("loss is not finite", "", row["message"])
 
 
+@pytest.mark.drill
 def test_clock_jumps_back(drill: Drill, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wall clock is set back by an hour between submission and start: durations are of the monotonic one."""
 
@@ -157,7 +160,7 @@ def _free(folder: Path) -> int:
     return int(psutil.disk_usage(str(folder)).free)
 
 
-@pytest.mark.parametrize("damage", ["cut short", "flipped"])
+@pytest.mark.parametrize("damage", [pytest.param("cut short", marks=pytest.mark.drill), "flipped"])
 def test_results_file_is_damaged(drill: Drill, say: Say, caplog: pytest.LogCaptureFixture, damage: str) -> None:
     key = drill.trial(Role.MEASURED, ONE).key
     assert drill.measure(drill.trial(Role.MEASURED, ONE))["status"] == "valid"
