@@ -1,16 +1,18 @@
 """What every loop offers, and the parts that all of them share."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from tasks.domain.trial import Trial
 from tasks.training.order import id_hashes
 from tasks.training.worker.examples import Examples, Order
 from tasks.training.worker.models import Network
-from tasks.training.worker.optimizer import Gradient
 
 EVALUATION_BATCH_SIZE = 1000
 """Test examples that all replicas evaluate at a time."""
@@ -18,51 +20,14 @@ EVALUATION_BATCH_SIZE = 1000
 NUM_REDUCTIONS = 64
 """Reductions whose mean time is taken after the training."""
 
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
+"""Adam's constants as Keras sets them."""
+
+Gradient = NDArray[np.floating[Any]]
+"""The reduced gradient of one step's mean loss, [num_parameters]."""
+
 OnWindow = Callable[[int, float, float], None]
 """Called when steps have been read back: how many since the last call, their sums of loss and of correct answers."""
-
-
-class Engine(Protocol):
-    """A loop with its weights and optimizer, under one strategy."""
-
-    def probe(self, order: Order, steps: Sequence[int]) -> Iterator[tuple[float, Gradient]]:
-        """Loss sum and reduced gradient of these steps (from 1, ascending) of an epoch, at the initial weights.
-
-        The loop's own training step runs with a learning rate of zero and Adam's moments at zero, after which the
-        first moment is (1 - BETA_1) x gradient: what is probed is what trains. Nothing of it remains.
-        """
-
-    def train_epoch(self, order: Order, on_window: OnWindow) -> None:
-        """Train one epoch in this order of example ids."""
-
-    def evaluate(self) -> tuple[float, float]:
-        """Mean cross-entropy and accuracy on all test examples."""
-
-    def take_seen(self) -> tuple[int, int]:
-        """Examples and order checksum (modulo 2^64) of this process's replicas since the last call."""
-
-    def reduce(self) -> tf.Tensor:
-        """One reduction as the training step makes it, of vectors as large as the gradients; a scalar of its result."""
-
-    def local_weights(self) -> list[NDArray[Any]]:
-        """The weight vector of each replica of this process."""
-
-
-def time_reduction(reduce: Callable[[], tf.Tensor]) -> float:
-    """Mean seconds of one of `NUM_REDUCTIONS` reductions, one after another with nothing between them."""
-
-    def repeat(count: tf.Tensor) -> tf.Tensor:
-        def once(i: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return i + 1, total + tf.cast(reduce(), tf.float64)
-
-        start = (tf.constant(0), tf.constant(0.0, tf.float64))
-        return tf.while_loop(lambda i, _: i < count, once, start, parallel_iterations=1)[1]
-
-    run = tf.function(repeat, autograph=False)
-    run(tf.constant(1)).numpy()  # traces and compiles, and lets the replicas meet
-    began = time.perf_counter()
-    run(tf.constant(NUM_REDUCTIONS)).numpy()
-    return (time.perf_counter() - began) / NUM_REDUCTIONS
 
 
 class SeenExamples:
@@ -95,31 +60,50 @@ class SeenExamples:
         return count, checksum
 
 
-class Evaluation:
-    """The evaluation of a network on all test examples, shared by the replicas."""
+class Engine(ABC):
+    """A loop with its weights and optimizer, under one strategy."""
 
-    def __init__(
-        self,
-        strategy: tf.distribute.Strategy,
-        network: Network,
-        test: Examples,
-        read_weights: Callable[[], tf.Tensor],
-    ) -> None:
-        """`read_weights` gives the flat weights [num_parameters] of the replica that calls it."""
-        self._strategy, self._network, self._test, self._read_weights = strategy, network, test, read_weights
-        self._run = tf.function(self._sums, autograph=False)
+    def __init__(self, trial: Trial, strategy: tf.distribute.Strategy, network: Network, test: Examples) -> None:
+        """`network` must have been built in the strategy's scope."""
+        self._trial, self._strategy, self._network, self._test = trial, strategy, network, test
+        self._evaluate = tf.function(self._evaluation_sums, autograph=False)
+        self.seen = SeenExamples(strategy, trial.num_train_examples)
 
-    def __call__(self) -> tuple[float, float]:
-        """Mean cross-entropy and accuracy."""
-        sums = self._run(self._test.images, self._test.labels).numpy()
+    @abstractmethod
+    def probe(self, order: Order, steps: Sequence[int]) -> Iterator[tuple[float, Gradient]]:
+        """Loss sum and reduced gradient of these steps (from 1, ascending) of an epoch, at the initial weights.
+
+        The loop's own training step runs with a learning rate of zero and Adam's moments at zero, after which the
+        first moment is (1 - BETA_1) x gradient: what is probed is what trains. Nothing of it remains.
+        """
+
+    @abstractmethod
+    def train_epoch(self, order: Order, on_window: OnWindow) -> None:
+        """Train one epoch in this order of example ids."""
+
+    @abstractmethod
+    def reduce(self) -> tf.Tensor:
+        """One reduction as the training step makes it, of vectors as large as the gradients; a scalar of its result."""
+
+    @abstractmethod
+    def local_weights(self) -> list[NDArray[Any]]:
+        """The weight vector of each replica of this process."""
+
+    def flat_weights(self) -> tf.Tensor:
+        """The present weights [num_parameters] of the replica that asks."""
+        return self._network.flat_weights()
+
+    def evaluate(self) -> tuple[float, float]:
+        """Mean cross-entropy and accuracy on all test examples, which the replicas share."""
+        sums = self._evaluate(self._test.images, self._test.labels).numpy()
         return float(sums[0]) / self._test.num_examples, float(sums[1]) / self._test.num_examples
 
-    def _sums(self, images: Any, labels: Any) -> tf.Tensor:
+    def _evaluation_sums(self, images: Any, labels: Any) -> tf.Tensor:
         num_examples = self._test.num_examples
 
         def replica(at: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
             first, last = share(tf.minimum(EVALUATION_BATCH_SIZE, num_examples - at), self._strategy)
-            logits = self._network.logits(self._read_weights(), images[at + first : at + last])
+            logits = self._network.logits(self.flat_weights(), images[at + first : at + last])
             answers = labels[at + first : at + last]
             return tf.stack([cross_entropy_sum(logits, answers), num_correct(logits, answers)])
 
@@ -129,6 +113,23 @@ class Evaluation:
 
         start = (tf.constant(0), tf.zeros(2, self._network.precision.weight_type))
         return tf.while_loop(lambda at, _: at < num_examples, batch, start, parallel_iterations=1)[1]
+
+
+def time_reduction(reduce: Callable[[], tf.Tensor]) -> float:
+    """Mean seconds of one of `NUM_REDUCTIONS` reductions, one after another with nothing between them."""
+
+    def repeat(count: tf.Tensor) -> tf.Tensor:
+        def once(i: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return i + 1, total + tf.cast(reduce(), tf.float64)
+
+        start = (tf.constant(0), tf.constant(0.0, tf.float64))
+        return tf.while_loop(lambda i, _: i < count, once, start, parallel_iterations=1)[1]
+
+    run = tf.function(repeat, autograph=False)
+    run(tf.constant(1)).numpy()  # traces and compiles, and lets the replicas meet
+    began = time.perf_counter()
+    run(tf.constant(NUM_REDUCTIONS)).numpy()
+    return (time.perf_counter() - began) / NUM_REDUCTIONS
 
 
 def share(num_examples: tf.Tensor, strategy: tf.distribute.Strategy) -> tuple[tf.Tensor, tf.Tensor]:

@@ -7,13 +7,22 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from tasks.domain.trial import Trial
-from tasks.training.worker.engine import Evaluation, OnWindow, SeenExamples, cross_entropy_sum, num_correct, share
+from tasks.training.worker.engine import (
+    BETA_1,
+    BETA_2,
+    EPSILON,
+    Engine,
+    Gradient,
+    OnWindow,
+    cross_entropy_sum,
+    num_correct,
+    share,
+)
 from tasks.training.worker.examples import Examples, Order
 from tasks.training.worker.models import Network
-from tasks.training.worker.optimizer import BETA_1, BETA_2, EPSILON, Gradient
 
 
-class FusedEngine:
+class FusedEngine(Engine):
     """All weights in one vector, so that one reduction and one update serve them all.
 
     In one step every replica takes a contiguous share of the global batch, sums gradients over it in micro-batches and
@@ -24,7 +33,8 @@ class FusedEngine:
     def __init__(
         self, trial: Trial, strategy: tf.distribute.Strategy, network: Network, train: Examples, test: Examples
     ) -> None:
-        self._trial, self._strategy, self._network, self._train = trial, strategy, network, train
+        super().__init__(trial, strategy, network, test)
+        self._train = train
         start = network.flat_weights().numpy()
         self._num_parameters = len(start)
         with strategy.scope():
@@ -32,14 +42,10 @@ class FusedEngine:
             self._first_moment = tf.Variable(tf.zeros_like(start), name="first_moment", trainable=False)
             self._second_moment = tf.Variable(tf.zeros_like(start), name="second_moment", trainable=False)
             self._step = tf.Variable(0, dtype=tf.int64, name="step", trainable=False)
-        self._seen = SeenExamples(strategy, train.num_examples)
         self._gradient = tf.function(self._compute_gradient, autograph=False, jit_compile=trial.is_xla_enabled)
         self._run_steps = tf.function(self._steps, autograph=False)
-        self.evaluate = Evaluation(strategy, network, test, lambda: tf.convert_to_tensor(self._weights))
-        self.take_seen = self._seen.take
 
     def probe(self, order: Order, steps: Sequence[int]) -> Iterator[tuple[float, Gradient]]:
-        """See `Engine.probe`."""
         ids = tf.constant(order)
         for step in steps:
             loss_sum, _ = self._call(ids, step - 1, step, learning_rate=0.0)
@@ -49,21 +55,21 @@ class FusedEngine:
                 variable.assign(tf.zeros_like(variable))
 
     def train_epoch(self, order: Order, on_window: OnWindow) -> None:
-        """See `Engine.train_epoch`."""
         ids, length = tf.constant(order), self._trial.steps_per_call
         for start in range(0, self._trial.steps_per_epoch, length):
             stop = min(start + length, self._trial.steps_per_epoch)
             on_window(stop - start, *self._call(ids, start, stop, self._trial.learning_rate))
 
     def reduce(self) -> tf.Tensor:
-        """See `Engine.reduce`."""
         vectors = self._strategy.run(lambda: tf.convert_to_tensor(self._first_moment))
         reduced = self._strategy.extended.reduce_to(tf.distribute.ReduceOp.SUM, vectors, self._weights)
         return self._strategy.experimental_local_results(reduced)[0][0]
 
     def local_weights(self) -> list[NDArray[Any]]:
-        """See `Engine.local_weights`."""
         return [local.numpy() for local in self._strategy.experimental_local_results(self._weights)]
+
+    def flat_weights(self) -> tf.Tensor:
+        return tf.convert_to_tensor(self._weights)
 
     def _call(self, ids: tf.Tensor, start: int, stop: int, learning_rate: float) -> tuple[float, float]:
         """Train steps `start` to `stop` - 1 of an epoch (from 0); sums of loss and of correct answers, read back."""
@@ -98,8 +104,8 @@ class FusedEngine:
         """[gradient of the step's mean loss | loss sum | correct] over this replica's share of `ids`."""
         num_examples = tf.shape(ids)[0]
         mine = ids[slice(*share(num_examples, self._strategy))]
-        self._seen.add(i + 1, mine)
-        weights = tf.convert_to_tensor(self._weights)
+        self.seen.add(i + 1, mine)
+        weights = self.flat_weights()
         rows = self._trial.micro_batch_size
         if rows is None or rows >= self._trial.per_replica_batch_size:
             sums = self._gradient(weights, mine, images, labels)

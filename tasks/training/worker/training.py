@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tasks.data.reading import Split, read_split
+from tasks.domain.loop import Loop
 from tasks.domain.outcome import Epoch, GradientProbe, InvalidReason, Phase
 from tasks.domain.trial import Trial
 from tasks.training.ledger import PhaseLedger
@@ -23,7 +24,10 @@ from tasks.training.order import example_order
 from tasks.training.request import WorkerOutcome, WorkerRequest
 from tasks.training.step_timer import StepTimer
 from tasks.training.worker.engine import Engine, time_reduction
-from tasks.training.worker.loops import make_engine
+from tasks.training.worker.examples import Images, Labels, Pipeline, place_examples
+from tasks.training.worker.fused import FusedEngine
+from tasks.training.worker.keras_loops import KerasFitEngine, StepEngine
+from tasks.training.worker.models import build_network
 from tasks.training.worker.strategies import configure_runtime, make_strategy, peak_device_memory_bytes
 
 NUM_PROBED_STEPS = 32
@@ -64,7 +68,7 @@ def run_worker(
     reason, message = None, None
     try:
         gradients = tuple(_probe(engine, trial, lambda: ledger.enter(Phase.WARMUP)))
-        engine.take_seen()
+        engine.seen.take()
         ledger.leave()
         for number in range(1, trial.num_epochs + 1):
             epoch, epoch_checksum = _run_epoch(engine, trial, number, timer, ledger)
@@ -105,6 +109,21 @@ def run_worker(
             "numpy": np.__version__,
         },
     )
+
+
+def make_engine(
+    trial: Trial, strategy: tf.distribute.Strategy, train: tuple[Images, Labels], test: tuple[Images, Labels]
+) -> Engine:
+    """The trial's model with its initial weights, its data and its loop."""
+    num_classes = int(max(train[1].max(), test[1].max())) + 1
+    with strategy.scope():
+        network = build_network(trial.model, train[0].shape[1:], num_classes, trial.precision, trial.seed)
+    placed = place_examples(strategy, *test)
+    if trial.loop is Loop.FUSED:
+        return FusedEngine(trial, strategy, network, place_examples(strategy, *train), placed)
+    pipeline = Pipeline(*train, trial.global_batch_size, trial.precision.weight_type)
+    loop = StepEngine if trial.loop is Loop.STEP else KerasFitEngine
+    return loop(trial, strategy, network, pipeline, placed)
 
 
 def _probe(engine: Engine, trial: Trial, on_compiled: Callable[[], object]) -> Iterator[GradientProbe]:
@@ -164,7 +183,7 @@ def _run_epoch(engine: Engine, trial: Trial, number: int, timer: StepTimer, ledg
     began = ledger.enter(Phase.EVALUATION)
     test_loss, test_accuracy = engine.evaluate()
     ended = ledger.leave()
-    num_seen, checksum = engine.take_seen()
+    num_seen, checksum = engine.seen.take()
     epoch = Epoch(
         epoch=number,
         training_seconds=timer.epoch_seconds,
