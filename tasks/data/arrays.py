@@ -3,14 +3,20 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.data.error import DataError
+from tasks.domain.dataset import PreparedDataset
+from tasks.domain.refusal import Refusal
 
 MAX_LABEL = np.iinfo(np.int32).max
+
+
+class DataError(Refusal):
+    """Data that cannot be used: one sentence that names the file, the value, the rule it breaks and the way out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -54,15 +60,27 @@ class Dataset:
         }
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Height, width, channels."""
-        _, height, width, channels = self.train.images.shape
-        return height, width, channels
-
-    @property
     def num_classes(self) -> int:
         """One more than the largest training label."""
         return int(self.train.labels.max()) + 1
+
+    @property
+    def digest(self) -> str:
+        """The identity of the content."""
+        return content_digest(fingerprints(self.arrays))
+
+    def prepared(self, source: str, directory: Path) -> PreparedDataset:
+        """The reference to this dataset of `source`, prepared in `directory`, which is named after its digest."""
+        _, height, width, channels = self.train.images.shape
+        return PreparedDataset(
+            source=source,
+            digest=directory.name,
+            directory=str(directory),
+            num_train_examples=len(self.train.labels),
+            num_test_examples=len(self.test.labels),
+            image_shape=(height, width, channels),
+            num_classes=self.num_classes,
+        )
 
 
 def examples_from(

@@ -6,33 +6,30 @@ import secrets
 import shutil
 from pathlib import Path
 
-from tasks.data.arrays import Dataset, content_digest, fingerprints
-from tasks.data.error import DataError
+from tasks.data.arrays import DataError, Dataset, examples_from
 from tasks.data.reading import Split, read_split
 from tasks.data.writing import write_split
 
 logger = logging.getLogger(__name__)
 
 
+def read_prepared(directory: Path) -> Dataset:
+    """The dataset whose prepared files lie in `directory`; raises DataError where they are missing or damaged."""
+    train, test = (
+        examples_from(*read_split(directory, split), images_place=str(directory), labels_place=str(directory))
+        for split in Split
+    )
+    return Dataset(train=train, test=test)
+
+
 def is_intact(directory: Path) -> bool:
     """Whether the arrays that `directory` holds have the digest that it is named after; all of them are read."""
     try:
-        train_images, train_labels = read_split(directory, Split.TRAIN)
-        test_images, test_labels = read_split(directory, Split.TEST)
+        digest = read_prepared(directory).digest
     except DataError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             logger.warning("prepared data is damaged: %s", error)
         return False
-    digest = content_digest(
-        fingerprints(
-            {
-                "train_images": train_images,
-                "train_labels": train_labels,
-                "test_images": test_images,
-                "test_labels": test_labels,
-            }
-        )
-    )
     if digest != directory.name:
         logger.warning("prepared data is damaged: the arrays in %s have digest %s", directory, digest)
     return digest == directory.name
@@ -49,7 +46,7 @@ def install(dataset: Dataset, directory: Path) -> None:
         cache.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         try:
-            for split, examples in ((Split.TRAIN, dataset.train), (Split.TEST, dataset.test)):
+            for split, examples in zip(Split, (dataset.train, dataset.test), strict=True):
                 write_split(temporary / split.file_name, examples.images, examples.labels)
             _sync(temporary)
             _move(temporary, directory)

@@ -3,11 +3,10 @@
 import tempfile
 from pathlib import Path
 
-from tasks.data.arrays import Dataset, Examples, examples_from
-from tasks.data.cache import install, is_intact
-from tasks.data.error import DataError
+from tasks.data.arrays import DataError
+from tasks.data.cache import install, is_intact, read_prepared
 from tasks.data.preparation import prepare
-from tasks.data.reading import Split, read_split
+from tasks.data.reading import Split
 from tasks.domain.dataset import PreparedDataset
 from tasks.results.storage import Storage
 
@@ -38,17 +37,7 @@ def obtain(source: str, digest: str, cache: Path, storage: Storage) -> PreparedD
         if len(contents) < len(files):
             raise DataError(f"data/{digest} cannot be read at {storage.location}; mend that, or remove it there")
         _install(contents, directory, f"{storage.location}/data/{digest}")
-    train, test = (read_split(directory, split) for split in Split)
-    _, height, width, channels = train[0].shape
-    return PreparedDataset(
-        source=source,
-        digest=digest,
-        directory=str(directory),
-        num_train_examples=len(train[1]),
-        num_test_examples=len(test[1]),
-        image_shape=(height, width, channels),
-        num_classes=int(train[1].max()) + 1,
-    )
+    return read_prepared(directory).prepared(source, directory)
 
 
 def _name(digest: str, split: Split) -> str:
@@ -67,10 +56,4 @@ def _install(contents: list[bytes], directory: Path, place: str) -> None:
                 f"{place} is damaged: its arrays have another digest than its name; remove it there and start the run "
                 "again, which publishes it anew"
             )
-        train, test = (_examples(folder, split, place) for split in Split)
-        install(Dataset(train=train, test=test), directory)
-
-
-def _examples(folder: Path, split: Split, place: str) -> Examples:
-    images, labels = read_split(folder, split)
-    return examples_from(images, labels, images_place=place, labels_place=place)
+        install(read_prepared(folder), directory)

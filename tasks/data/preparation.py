@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-from tasks.data.arrays import Dataset, check_classes, content_digest, fingerprints
+from tasks.data.arrays import DataError, Dataset, check_classes, content_digest, fingerprints
 from tasks.data.cache import install, is_intact
-from tasks.data.error import DataError
-from tasks.data.idx import read_idx_folder
-from tasks.data.npz import read_npz
+from tasks.data.formats import read_idx_folder, read_npz
 from tasks.data.shipped import check_mnist, read_mnist
 from tasks.domain.dataset import NamedDataset, PreparedDataset, check_dataset
 
@@ -46,16 +44,8 @@ def _examine(source: str, cache: Path) -> tuple[Dataset, PreparedDataset]:
     if source == NamedDataset.MNIST:
         check_mnist(prints, dataset.places)
     check_classes(dataset)
-    digest = content_digest(prints)
-    return dataset, PreparedDataset(
-        source=source,
-        digest=digest,
-        directory=str(cache.expanduser().resolve() / digest),
-        num_train_examples=len(dataset.train.labels),
-        num_test_examples=len(dataset.test.labels),
-        image_shape=dataset.image_shape,
-        num_classes=dataset.num_classes,
-    )
+    directory = cache.expanduser().resolve() / content_digest(prints)
+    return dataset, dataset.prepared(source, directory)
 
 
 def _decode(source: str) -> Dataset:

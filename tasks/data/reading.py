@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.data.error import DataError
+from tasks.data.arrays import DataError
 from tasks.domain.refusal import first_line
 
 IMAGE_COLUMN = "image"

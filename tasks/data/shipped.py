@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from tasks.data.arrays import Dataset, Examples, examples_from
-from tasks.data.error import DataError
+from tasks.data.arrays import DataError, Dataset, Examples, examples_from
 from tasks.data.reading import IMAGE_COLUMN, LABEL_COLUMN, Split, read_split
 
 MNIST_FOLDER = Path(__file__).parent / "mnist"

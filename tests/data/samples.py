@@ -1,9 +1,14 @@
 """Small real datasets, in the formats that users bring."""
 
 import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
+
+from tasks.data.arrays import DataError, Dataset, examples_from
 
 Arrays = dict[str, np.ndarray]
 
@@ -48,3 +53,25 @@ def write_npz(path: Path, arrays: Arrays) -> Path:
     """A new `.npz` with Keras' names."""
     np.savez(path, **arrays)
     return path
+
+
+def dataset_of(**changes: np.ndarray) -> Dataset:
+    """The small arrays with `changes`, as a decoded dataset from files like `x_train.idx`."""
+    arrays = small_arrays() | changes
+    train, test = (
+        examples_from(
+            arrays[f"x_{split}"], arrays[f"y_{split}"], images_place=f"x_{split}.idx", labels_place=f"y_{split}.idx"
+        )
+        for split in ("train", "test")
+    )
+    return Dataset(train=train, test=test)
+
+
+@contextmanager
+def refused(*fragments: str) -> Iterator[None]:
+    """Demands a DataError of one line that holds every fragment."""
+    with pytest.raises(DataError) as caught:
+        yield
+    for fragment in fragments:
+        assert fragment in str(caught.value)
+    assert "\n" not in str(caught.value)

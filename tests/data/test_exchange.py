@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.data.error import DataError
+from tasks.data.arrays import DataError
 from tasks.data.exchange import obtain, publish
 from tasks.data.preparation import prepare
 from tasks.data.reading import Split

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from tasks.data import cache, preparation
-from tasks.data.error import DataError
 from tasks.data.preparation import examine, prepare
 from tasks.data.reading import Split, read_split
 from tasks.domain.dataset import PreparedDataset
-from tests.data.samples import idx_path, small_arrays, write_idx_folder, write_npz
+from tests.data.samples import idx_path, refused, small_arrays, write_idx_folder, write_npz
 
 
 def test_every_form_of_one_dataset_is_prepared_once(tmp_path: Path) -> None:
@@ -96,23 +95,14 @@ def test_damaged_copy_of_a_source_gone_bad_is_an_error(tmp_path: Path) -> None:
     prepared = prepare(str(folder), tmp_path / "cache")
     (Path(prepared.directory) / "train.parquet").write_bytes(b"damaged")
     idx_path(folder, "x_train").write_bytes(b"\0\0\x08\x03")
-    with pytest.raises(DataError, match="train-images-idx3-ubyte is truncated: 4 bytes"):
+    with refused("train-images-idx3-ubyte is truncated: 4 bytes"):
         prepare(str(folder), tmp_path / "cache")
-
-
-def test_changed_source_is_another_dataset(tmp_path: Path) -> None:
-    folder = write_idx_folder(tmp_path / "data", small_arrays())
-    first = prepare(str(folder), tmp_path / "cache")
-    path = idx_path(folder, "x_test")
-    path.write_bytes(path.read_bytes()[:-1] + b"\x07")
-    assert prepare(str(folder), tmp_path / "cache").digest != first.digest
-    assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
 def test_refused_source_leaves_the_cache_unmade(tmp_path: Path) -> None:
     arrays = small_arrays()
     folder = write_idx_folder(tmp_path / "data", arrays | {"y_test": arrays["y_test"] + 1})
-    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte has label 4 at position .*labels must be 0..3"):
+    with refused("t10k-labels-idx1-ubyte has label 4 at position", "labels must be 0..3"):
         prepare(str(folder), tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
@@ -120,22 +110,18 @@ def test_refused_source_leaves_the_cache_unmade(tmp_path: Path) -> None:
 def test_disk_that_forgets_what_was_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = str(write_idx_folder(tmp_path / "data", small_arrays()))
     monkeypatch.setattr(preparation, "install", lambda dataset, directory: None)
-    with pytest.raises(
-        DataError, match="does not read back as it was written; check the disk, or choose another cache"
-    ):
+    with refused("does not read back as it was written; check the disk, or choose another cache"):
         prepare(source, tmp_path / "cache")
 
 
-def test_relative_cache_becomes_an_absolute_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = str(write_idx_folder(tmp_path / "data", small_arrays()))
-    monkeypatch.chdir(tmp_path)
-    assert Path(prepare(source, Path("cache")).directory).parent == tmp_path / "cache"
-
-
-def test_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tilde_is_the_home_folder_and_a_relative_cache_becomes_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_idx_folder(tmp_path / "data", small_arrays())
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert prepare("~/data", tmp_path / "cache").source == "~/data"
+    monkeypatch.chdir(tmp_path)
+    prepared = prepare("~/data", Path("cache"))
+    assert (prepared.source, Path(prepared.directory).parent) == ("~/data", tmp_path / "cache")
 
 
 UNUSABLE = {
@@ -158,10 +144,8 @@ def test_source_that_is_no_dataset_is_refused_in_words(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").write_text("no data")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError) as caught:
+    with refused(*UNUSABLE[source]):
         prepare(source, tmp_path / "cache")
-    for fragment in UNUSABLE[source]:
-        assert fragment in str(caught.value)
 
 
 def test_fashion_mnist_is_found_where_debian_puts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,16 +158,8 @@ def test_fashion_mnist_is_found_where_debian_puts_it(tmp_path: Path, monkeypatch
 
 def test_absent_fashion_mnist_tells_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparation, "FASHION_MNIST_FOLDER", tmp_path / "nowhere")
-    with pytest.raises(DataError) as caught:
+    with refused("dataset='fashion_mnist'", "nowhere", "apt-get install dataset-fashion-mnist", "folder", "by path"):
         prepare("fashion_mnist", tmp_path / "cache")
-    for fragment in (
-        "dataset='fashion_mnist'",
-        "nowhere",
-        "apt-get install dataset-fashion-mnist",
-        "folder",
-        "by path",
-    ):
-        assert fragment in str(caught.value)
 
 
 @pytest.mark.skipif(not preparation.FASHION_MNIST_FOLDER.is_dir(), reason="dataset-fashion-mnist is not installed")

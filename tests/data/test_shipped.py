@@ -9,11 +9,11 @@ import pytest
 
 from tasks.data import shipped
 from tasks.data.arrays import content_digest
-from tasks.data.error import DataError
 from tasks.data.preparation import prepare
 from tasks.data.reading import Split, read_split
 from tasks.data.shipped import MNIST_FINGERPRINTS, MNIST_FOLDER, check_mnist
 from tasks.data.writing import write_split
+from tests.data.samples import refused
 
 DIGEST = "cacba11cc422ecd67a6f0928193a1118ca2db784e1dcf3e0f2468be17f37a4a0"
 
@@ -49,10 +49,8 @@ def test_shipped_arrays_are_those_of_the_original_files() -> None:
 def test_each_array_is_compared_and_blamed_by_name(name: str) -> None:
     places = {key: f"place of {key}" for key in MNIST_FINGERPRINTS}
     check_mnist(MNIST_FINGERPRINTS, places)
-    with pytest.raises(DataError) as caught:
+    with refused(f"place of {name} is not MNIST's", "something else", MNIST_FINGERPRINTS[name], "restore it"):
         check_mnist({**MNIST_FINGERPRINTS, name: "something else"}, places)
-    for fragment in (f"place of {name} is not MNIST's", "something else", MNIST_FINGERPRINTS[name], "restore it"):
-        assert fragment in str(caught.value)
 
 
 def test_changed_shipped_pixel_is_refused_with_file_and_way_out(
@@ -64,10 +62,8 @@ def test_changed_shipped_pixel_is_refused_with_file_and_way_out(
     images[9999, 27, 27, 0] ^= 1
     write_split(tmp_path / "test.parquet", images, labels)
     monkeypatch.setattr(shipped, "MNIST_FOLDER", tmp_path)
-    with pytest.raises(DataError) as caught:
+    with refused(f"column image of {tmp_path / 'test.parquet'}", "must be", "tasks.data.mnist.build FOLDER"):
         prepare("mnist", tmp_path / "cache")
-    for fragment in (f"column image of {tmp_path / 'test.parquet'}", "must be", "tasks.data.mnist.build FOLDER"):
-        assert fragment in str(caught.value)
     assert not (tmp_path / "cache").exists()
 
 
@@ -78,7 +74,7 @@ def test_unreadable_shipped_file_is_named_with_the_way_out(
     if damage == "truncated":
         (tmp_path / "train.parquet").write_bytes((MNIST_FOLDER / "train.parquet").read_bytes()[:-1000])
     monkeypatch.setattr(shipped, "MNIST_FOLDER", tmp_path)
-    with pytest.raises(DataError, match=r"train\.parquet, a file of the shipped MNIST, .*; restore it from"):
+    with refused("train.parquet, a file of the shipped MNIST, ", "; restore it from"):
         prepare("mnist", tmp_path / "cache")
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from tasks.data import task
-from tasks.data.error import DataError
 from tasks.data.preparation import prepare
 from tests.data.samples import small_arrays, write_idx_folder
 
@@ -28,8 +27,3 @@ def test_task_returns_what_preparation_returns_and_logs_it(
 def test_task_and_its_runs_have_readable_names() -> None:
     assert task.prepare_dataset.name == "prepare dataset"
     assert str(task.prepare_dataset.task_run_name).format(source="mnist") == "prepare mnist"
-
-
-def test_task_passes_the_error_on(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="dataset='nothing' is not known"):
-        task.prepare_dataset.fn("nothing", str(tmp_path))

@@ -5,9 +5,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tasks.data.arrays import fingerprints
-from tasks.data.error import DataError
-from tasks.data.idx import read_idx_folder
+from tasks.data.arrays import DataError, fingerprints
+from tasks.data.formats import read_idx_folder
 from tasks.data.reading import Split
 from tasks.data.shipped import MNIST_FOLDER, check_mnist
 from tasks.data.writing import write_split
@@ -22,7 +21,7 @@ def build(folder: Path, output: Path = MNIST_FOLDER) -> None:
     """
     dataset = read_idx_folder(folder)
     check_mnist(fingerprints(dataset.arrays), dataset.places, "give the folder of MNIST's own four IDX files")
-    for split, examples in ((Split.TRAIN, dataset.train), (Split.TEST, dataset.test)):
+    for split, examples in zip(Split, (dataset.train, dataset.test), strict=True):
         with tempfile.TemporaryDirectory(dir=output) as temporary:
             path = Path(temporary) / split.file_name
             write_split(path, examples.images, examples.labels.astype("uint8"), zstd_level=ZSTD_LEVEL)

@@ -1,21 +1,21 @@
-"""Datasets in a folder of four IDX files, the format of MNIST.
-
-Format: a big-endian magic number 0x0800 + dimensions (0x08: unsigned bytes), one 32-bit size a dimension, the bytes.
-"""
+"""Datasets in the formats that users bring: a folder of four IDX files, as MNIST has them, or Keras's `.npz`."""
 
 import gzip
 import math
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tasks.data.arrays import Dataset, Examples, examples_from
-from tasks.data.error import DataError
+from tasks.data.arrays import DataError, Dataset, Examples, examples_from
 
 UNSIGNED_BYTES = 0x0800
+"""An IDX file's big-endian magic number less its dimensions; a 32-bit size for each follows, then the bytes."""
+
+NPZ_NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 
 def read_idx_folder(folder: Path) -> Dataset:
@@ -80,3 +80,44 @@ def _read_bytes(path: Path) -> bytes:
         raise DataError(f"{path} is not a whole gzip file ({error}); copy the file again") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); make it a readable file") from error
+
+
+def read_npz(path: Path) -> Dataset:
+    """The dataset of an `.npz` with x_train, y_train, x_test, y_test; never unpickles anything.
+
+    Raises DataError where the file is damaged or an array is missing or has a wrong type or shape.
+    """
+    try:
+        arrays = _load_npz(path)
+    except DataError:
+        raise
+    # NumPy passes on whatever its tokenizer, zipfile, zlib and the allocator make of a damaged file.
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(
+            f"{path} is not a whole .npz file of plain arrays ({reason}); write it again with numpy.savez"
+        ) from error
+    train, test = (
+        examples_from(
+            arrays[f"x_{split}"],
+            arrays[f"y_{split}"],
+            images_place=f"x_{split} of {path}",
+            labels_place=f"y_{split} of {path}",
+        )
+        for split in ("train", "test")
+    )
+    return Dataset(train=train, test=test)
+
+
+def _load_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    archive = np.load(path, allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise DataError(f"{path} holds a single array and is no .npz archive; write it with numpy.savez")
+    with archive:
+        missing = [name for name in NPZ_NAMES if name not in archive.files]
+        if missing:
+            raise DataError(
+                f"{path} has no array {', '.join(missing)} (it has {', '.join(archive.files) or 'none'}), it must hold "
+                f"{', '.join(NPZ_NAMES)}; write it with numpy.savez and these names"
+            )
+        return {name: archive[name] for name in NPZ_NAMES}
