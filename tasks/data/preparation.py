@@ -1,5 +1,6 @@
 """Preparation: from a dataset's name or path to verified, ready-to-read Parquet."""
 
+import os
 from pathlib import Path
 
 from tasks.data.arrays import DataError, Dataset, check_classes, content_digest, fingerprints
@@ -58,7 +59,7 @@ def _decode(source: str) -> Dataset:
     except ValueError as error:
         raise DataError(str(error)) from None
     try:
-        return _decode_path(source, _expand(source))
+        return _decode_path(source, Path(os.path.expanduser(source)))  # noqa: PTH111 - leaves ~nobody as it is
     except OSError as error:
         raise DataError(f"dataset={source!r} cannot be read ({error.strerror}); give a path that can be") from error
 
@@ -71,13 +72,6 @@ def _decode_path(source: str, path: Path) -> Dataset:
     if path.suffix != ".npz":
         raise DataError(f"dataset={source!r} is neither a folder nor an .npz file; give the folder of the IDX files")
     return read_npz(path)
-
-
-def _expand(source: str) -> Path:
-    try:
-        return Path(source).expanduser()
-    except RuntimeError:  # a home folder of nobody, as in ~nobody/data
-        return Path(source)
 
 
 def _read_fashion_mnist() -> Dataset:
