@@ -24,6 +24,12 @@ class WorkerPlace:
     """Variables that the process needs beside its parent's."""
 
 
+def local_ranks(trial: Trial) -> Ranks:
+    """All ranks of the trial, on this machine."""
+    addresses = free_addresses(LOOPBACK, trial.num_workers) if trial.num_workers > 1 else ()
+    return Ranks(numbers=range(trial.num_workers), addresses=addresses)
+
+
 def place_workers(trial: Trial, devices: Devices, ranks: Ranks) -> tuple[WorkerPlace, ...]:
     """A place on this machine for each of these ranks; raises Refusal where it lacks the devices.
 

@@ -23,11 +23,11 @@ from tasks.domain.refusal import Refusal
 from tasks.domain.trial import Trial
 from tasks.results.environment import hostname
 from tasks.training import request as protocol
-from tasks.training.cluster import LOOPBACK, WorkerPlace, free_addresses, place_workers, visible_gpu_ids
+from tasks.training.cluster import WorkerPlace, local_ranks, place_workers, visible_gpu_ids
 from tasks.training.merging import merge_parts
 from tasks.training.part import Loss, Part, Ranks
 from tasks.training.processes import WORKER, launch
-from tasks.training.sampling import HostReader, HostSampler, HostUsage
+from tasks.training.sampling import HostReader, HostSampler
 
 OnLine = Callable[[str], None]
 """Called with each line of output, from another thread."""
@@ -69,31 +69,19 @@ def run_trial(
     *,
     devices: Devices,
     data_directory: Path,
-    interpreter: str = sys.executable,
     on_line: OnLine = lambda line: None,
-    on_usage: Callable[[HostUsage], None] | None = None,
-    stop: threading.Event | None = None,
     module: str = WORKER,
 ) -> TrialResult | TrialFailure:
-    """Train `trial` in fresh processes on this machine and return what came of it, also of one that went wrong.
-
-    `on_usage` is told, before this returns, what was taken of the machine meanwhile; nothing is sampled without it.
-    Otherwise as `run_ranks`.
-    """
-    addresses = free_addresses(LOOPBACK, trial.num_workers) if trial.num_workers > 1 else ()
+    """What comes of `trial`, whose ranks all train on this machine, unsampled; otherwise as `run_ranks`."""
     part = run_ranks(
         trial,
-        Ranks(numbers=range(trial.num_workers), addresses=addresses),
+        local_ranks(trial),
         devices=devices,
         data_directory=data_directory,
-        interpreter=interpreter,
         on_line=on_line,
-        is_sampled=on_usage is not None,
-        stop=stop,
+        is_sampled=False,
         module=module,
     )
-    if on_usage and part.usage:
-        on_usage(part.usage)
     return merge_parts(trial, [part])
 
 
@@ -128,10 +116,20 @@ def run_ranks(
         try:
             for place in places:
                 request = directory / f"request-{place.rank}.json"
-                document = _request(trial, place, data_directory, directory, launched_at, interpreter)
+                document = protocol.WorkerRequest(
+                    trial=trial,
+                    rank=place.rank,
+                    data_directory=str(data_directory),
+                    outcome_directory=str(directory),
+                    cpus=place.cpus,
+                    parent_pid=os.getpid(),
+                    launched_at=launched_at,
+                    interpreter=interpreter,
+                )
                 protocol.write_document(document, request)
                 process = processes[place.rank] = launch(request, place, interpreter, module)
-                pumps.append(_start(_pump, process, place.rank if trial.num_workers > 1 else None, on_line))
+                prefix = f"[rank {place.rank}] " if trial.num_workers > 1 else ""
+                pumps.append(_start(_pump, process, prefix, on_line))
                 _start(_report_exit, process, place.rank, exits)
             if is_sampled:
                 sampler = _watch(trial, devices, directory, [process.pid for process in processes.values()], places)
@@ -172,21 +170,6 @@ def _folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=FOLDER) as folder, (Path(folder) / OWNER).open("w") as owner:
         fcntl.flock(owner, fcntl.LOCK_EX)
         yield Path(folder)
-
-
-def _request(
-    trial: Trial, place: WorkerPlace, data_directory: Path, directory: Path, launched_at: float, interpreter: str
-) -> protocol.WorkerRequest:
-    return protocol.WorkerRequest(
-        trial=trial,
-        rank=place.rank,
-        data_directory=str(data_directory),
-        outcome_directory=str(directory),
-        cpus=place.cpus,
-        parent_pid=os.getpid(),
-        launched_at=launched_at,
-        interpreter=interpreter,
-    )
 
 
 def _watch(
@@ -329,9 +312,8 @@ def _start(target: Callable[..., None], *arguments: object) -> threading.Thread:
     return thread
 
 
-def _pump(process: subprocess.Popen[str], rank: int | None, on_line: OnLine) -> None:
+def _pump(process: subprocess.Popen[str], prefix: str, on_line: OnLine) -> None:
     assert process.stdout is not None
-    prefix = "" if rank is None else f"[rank {rank}] "
     with process.stdout:
         for line in process.stdout:
             on_line(prefix + line.rstrip())

@@ -18,7 +18,7 @@ from tasks.results.environment import Environment, describe_environment, find_de
 from tasks.results.record import Record, build_record
 from tasks.results.software import ask_software
 from tasks.results.store import RunFolder
-from tasks.training.cluster import LOOPBACK, free_addresses
+from tasks.training.cluster import local_ranks
 from tasks.training.contamination import Taint, find_taint
 from tasks.training.launcher import OnLine, lost_part, run_ranks
 from tasks.training.merging import merge_parts
@@ -121,9 +121,7 @@ def _train_here(
     trial: Trial, data: PreparedDataset, interpreter: str, stop: threading.Event | None, on_line: OnLine
 ) -> Sequence[Part]:
     """All ranks on this machine."""
-    addresses = free_addresses(LOOPBACK, trial.num_workers) if trial.num_workers > 1 else ()
-    ranks = Ranks(numbers=range(trial.num_workers), addresses=addresses)
-    return [train_part(trial, ranks, data, interpreter=interpreter, stop=stop, on_line=on_line)]
+    return [train_part(trial, local_ranks(trial), data, interpreter=interpreter, stop=stop, on_line=on_line)]
 
 
 def train_part(
@@ -139,12 +137,11 @@ def train_part(
     if data.digest != trial.dataset_digest:
         message = f"{data.source} has digest {data.digest[:12]} here, the plan has {trial.dataset_digest[:12]}"
         return lost_part(FailureReason.DATA_MISMATCH, message)
-    directory = Path(data.directory)
     return run_ranks(
         trial,
         ranks,
         devices=find_devices(),
-        data_directory=directory,
+        data_directory=Path(data.directory),
         interpreter=interpreter,
         stop=stop,
         on_line=on_line,

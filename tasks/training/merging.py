@@ -1,17 +1,10 @@
 """From the workers' outcomes to what came of one trial."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 
 from tasks.domain.model import BANDS, Model
-from tasks.domain.outcome import (
-    Epoch,
-    FailureReason,
-    InvalidReason,
-    Phase,
-    StepWindow,
-    TrialFailure,
-    TrialResult,
-)
+from tasks.domain.outcome import Epoch, FailureReason, InvalidReason, Phase, TrialFailure, TrialResult
 from tasks.domain.trial import Trial
 from tasks.training.order import example_order, order_checksum
 from tasks.training.part import Loss, Part
@@ -19,7 +12,6 @@ from tasks.training.request import WorkerOutcome
 
 MAX_GAP = 0.01
 """Share of the wall time that may belong to no phase."""
-
 
 CAUSES = (
     FailureReason.HOST_LOST,
@@ -80,7 +72,7 @@ def merge_outcomes(
         invalid_reason=reason,
         message=message,
         epochs=epochs,
-        windows=tuple(_merge_window(parts) for parts in zip(*(o.windows for o in outcomes), strict=False)),
+        windows=tuple(max(each, key=lambda w: w.seconds) for each in zip(*(o.windows for o in outcomes), strict=False)),
         gradients=chief.gradients,
         phase_seconds=ledger,
         wall_seconds=wall_seconds,
@@ -97,21 +89,12 @@ def merge_outcomes(
 
 
 def _merge_epoch(parts: Sequence[Epoch]) -> Epoch:
-    chief = parts[0]
-    return Epoch(
-        epoch=chief.epoch,
+    return dataclasses.replace(
+        parts[0],
         training_seconds=max(part.training_seconds for part in parts),
         evaluation_seconds=max(part.evaluation_seconds for part in parts),
         num_examples=sum(part.num_examples for part in parts),
-        train_loss=chief.train_loss,
-        train_accuracy=chief.train_accuracy,
-        test_loss=chief.test_loss,
-        test_accuracy=chief.test_accuracy,
     )
-
-
-def _merge_window(parts: Sequence[StepWindow]) -> StepWindow:
-    return max(parts, key=lambda part: part.seconds)
 
 
 def _first_broken_check(

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import pynvml
+
+Value = TypeVar("Value")
 
 PROC_STAT = Path("/proc/stat")
 BUSY = ("user", "nice", "system", "irq", "softirq")
@@ -117,12 +119,10 @@ class HostReader:
         cpus: Sequence[int],
         gpus: Sequence[str],
         is_training: Callable[[], bool],
-        clock: Callable[[], float] = time.monotonic,
         nvml: Any = pynvml,
     ) -> None:
         self._own = dict.fromkeys(pids, 0.0)
         self._is_training = is_training
-        self._clock = clock
         self._nvml = nvml
         self._positions = _positions(None)
         self._bound = _positions(set(cpus)) if cpus else []
@@ -130,7 +130,7 @@ class HostReader:
 
     def __call__(self) -> Reading:
         is_training = self._is_training()
-        at = self._clock()
+        at = time.monotonic()
         for pid in self._own:
             try:
                 own = psutil.Process(pid).cpu_times()
@@ -159,17 +159,18 @@ class HostReader:
             self._gpus = []
 
     def _find(self, gpus: Sequence[str]) -> list[Any]:
-        by_index, by_id = "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetHandleByUUID"
+        nvml = self._nvml
         try:
-            self._nvml.nvmlInit()
+            nvml.nvmlInit()
         except NVML_ERRORS:
             return []
         try:
             return [
-                getattr(self._nvml, by_index)(int(g)) if g.isdigit() else getattr(self._nvml, by_id)(g) for g in gpus
+                nvml.nvmlDeviceGetHandleByIndex(int(gpu)) if gpu.isdigit() else nvml.nvmlDeviceGetHandleByUUID(gpu)
+                for gpu in gpus
             ]
         except NVML_ERRORS:
-            self._nvml.nvmlShutdown()
+            nvml.nvmlShutdown()
             return []
 
     def _read_gpus(self) -> GpuReading:
@@ -252,33 +253,25 @@ def summarise(readings: Sequence[Reading], *, load_average: float, num_cores: in
     spans = [(a, b) for a, b in pairwise(readings) if a.is_training and b.is_training]
     seconds = sum(b.at - a.at for a, b in spans)
     own = sum(b.own_seconds - a.own_seconds for a, b in spans)
-    busy = sum(b.busy_seconds - a.busy_seconds for a, b in spans)
-    stolen = [
-        b.steal_seconds - a.steal_seconds
-        for a, b in spans
-        if a.steal_seconds is not None and b.steal_seconds is not None
-    ]
-    bound = [
-        b.bound_busy_seconds - a.bound_busy_seconds
-        for a, b in spans
-        if a.bound_busy_seconds is not None and b.bound_busy_seconds is not None
-    ]
-    foreign = max(0.0, busy - own) / seconds if spans else None
-    taken = None if foreign is None else foreign - (num_allowed_cores - num_cores)
-    if bound:
+    foreign = taken = None
+    if spans:
+        foreign = max(0.0, sum(b.busy_seconds - a.busy_seconds for a, b in spans) - own) / seconds
+        taken = foreign - (num_allowed_cores - num_cores)
+    if bound := _growths((a.bound_busy_seconds, b.bound_busy_seconds) for a, b in spans):
         taken = (sum(bound) - own) / seconds
+    stolen = _growths((a.steal_seconds, b.steal_seconds) for a, b in spans)
     gpus = [reading.gpu for reading in readings if reading.gpu]
-    reasons = [gpu.throttle_reasons for gpu in gpus if gpu.throttle_reasons is not None]
-    strangers = [gpu.foreign_processes for gpu in gpus if gpu.foreign_processes is not None]
+    reasons = _known(gpu.throttle_reasons for gpu in gpus)
+    strangers = _known(gpu.foreign_processes for gpu in gpus)
     return HostUsage(
         cpu_utilisation=own / (seconds * num_cores) if spans else None,
         foreign_cores=foreign,
         contention=None if taken is None else max(0.0, taken) / num_cores,
         steal_share=sum(stolen) / seconds if stolen else None,
         load_average=load_average,
-        max_memory_used_bytes=_largest(reading.memory_used_bytes for reading in readings),
+        max_memory_used_bytes=max((reading.memory_used_bytes for reading in readings), default=None),
         gpu_utilisation=_mean(gpu.utilisation for gpu in gpus),
-        gpu_memory_used_bytes=_largest(gpu.memory_used_bytes for gpu in gpus),
+        gpu_memory_used_bytes=max(_known(gpu.memory_used_bytes for gpu in gpus), default=None),
         gpu_power_watts=_mean(gpu.power_watts for gpu in gpus),
         gpu_clock_mhz=_mean(gpu.clock_mhz for gpu in gpus),
         gpu_throttle_reasons=tuple(sorted(frozenset().union(*reasons))) if len(reasons) > 1 else None,
@@ -294,14 +287,19 @@ def _slowdowns(masks: Sequence[int]) -> frozenset[str]:
     return frozenset(name for name, bit in SLOWDOWNS.items() if any(mask & bit for mask in masks))
 
 
+def _growths(pairs: Iterable[tuple[float | None, float | None]]) -> list[float]:
+    """From the first to the second, where both are known."""
+    return [after - before for before, after in pairs if before is not None and after is not None]
+
+
+def _known(values: Iterable[Value | None]) -> list[Value]:
+    return [value for value in values if value is not None]
+
+
 def _mean(values: Iterable[float | None]) -> float | None:
     """Of the known ones; None where fewer than two are known."""
-    known = [value for value in values if value is not None]
+    known = _known(values)
     return fmean(known) if len(known) > 1 else None
-
-
-def _largest(values: Iterable[int | None]) -> int | None:
-    return max((value for value in values if value is not None), default=None)
 
 
 def _positions(cpus: set[int] | None) -> list[int]:

@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from tasks.domain.outcome import Epoch, GradientProbe, Phase, StepWindow
+from tasks.domain.outcome import Phase
 from tasks.training import request as protocol
-from tasks.training.ledger import PhaseLedger
-from tasks.training.order import example_order, order_checksum
+from tasks.training.clocks import PhaseLedger
+from tests.training.outcomes import make_outcome
 
 
 def main(path: str) -> None:
@@ -22,7 +22,7 @@ def main(path: str) -> None:
     if mine == "never starts":
         time.sleep(600)
     here = protocol.phase_path(directory, request.rank)
-    ledger = PhaseLedger(request.launched_at, time.monotonic, lambda phase: here.write_text(phase) and None)
+    ledger = PhaseLedger(request.launched_at, on_phase=here.write_text)
     ledger.enter(Phase.TRAINING)
     print(f"hello from rank {request.rank}", flush=True)
     if "TF_CONFIG" in os.environ:
@@ -51,41 +51,13 @@ def main(path: str) -> None:
         sys.exit(0)
     time.sleep(0.05)
     finished_at = ledger.enter(Phase.TEARDOWN)
-    trial, share = request.trial, request.trial.num_train_examples // request.trial.num_workers
-    total = sum(
-        order_checksum(example_order(trial.seed, epoch, trial.num_train_examples), trial.global_batch_size)
-        for epoch in range(1, trial.num_epochs + 1)
-    )
-    pinned = os.sched_getaffinity(0) == set(request.cpus) if request.cpus else False
-    outcome = protocol.WorkerOutcome(
-        rank=request.rank,
-        num_replicas_in_sync=trial.num_replicas,
-        invalid_reason=None,
-        message=None,
-        epochs=tuple(
-            Epoch(
-                epoch=epoch,
-                training_seconds=1.0 + request.rank,
-                evaluation_seconds=0.5,
-                num_examples=share,
-                train_loss=0.1,
-                train_accuracy=0.9,
-                test_loss=0.1,
-                test_accuracy=0.98,
-            )
-            for epoch in range(1, trial.num_epochs + 1)
-        ),
-        windows=(StepWindow(epoch=1, first_step=1, num_steps=4, num_examples=256, seconds=0.1 * (1 + request.rank)),),
-        gradients=(GradientProbe(step=1, num_examples=64, loss_sum=147.0, gradient_norm=1.0, projections=(0.5, -1.0)),),
+    outcome = make_outcome(
+        request.trial,
+        request.rank,
         phase_seconds=ledger.seconds,
         finished_at=finished_at,
-        is_pinned=pinned,
-        num_parameters=10,
-        order_checksum=total if request.rank == 0 else 0,
+        is_pinned=bool(request.cpus) and os.sched_getaffinity(0) == set(request.cpus),
         weights_digests=("other" if mine == "unsynchronised" else "same",),
-        max_resident_bytes=100,
-        peak_device_memory_bytes=None,
-        versions={"python": "3", "tensorflow": "2", "keras": "3", "numpy": "2"},
     )
     protocol.write_document(outcome, protocol.outcome_path(directory, request.rank))
     if mine == "late error":

@@ -1,10 +1,7 @@
 from collections.abc import Callable
 
-import pytest
-
 from tasks.domain.outcome import Phase
-from tasks.training.ledger import PhaseLedger
-from tasks.training.step_timer import StepTimer
+from tasks.training.clocks import PhaseLedger, StepTimer
 
 
 def readings(*values: float) -> Callable[[], float]:
@@ -41,9 +38,3 @@ def test_an_epoch_is_the_sum_of_its_windows() -> None:
     timer.record(first_step=1, num_steps=4, num_examples=256)
     assert timer.epoch_seconds == 1.0
     assert [(w.epoch, w.first_step, w.seconds) for w in timer.windows] == [(1, 1, 0.5), (1, 5, 1.5), (2, 1, 1.0)]
-
-
-def test_epoch_seconds_before_any_window_are_zero() -> None:
-    timer = StepTimer(readings(5.0))
-    timer.begin_epoch(1)
-    assert timer.epoch_seconds == pytest.approx(0.0)

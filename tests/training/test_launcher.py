@@ -13,13 +13,13 @@ from tasks.domain.device import Devices
 from tasks.domain.outcome import FailureReason, InvalidReason, TrialFailure, TrialResult
 from tasks.domain.strategy import Strategy
 from tasks.domain.trial import Trial
-from tasks.training.launcher import TrialStopped, run_ranks, run_trial
+from tasks.training.launcher import OnLine, TrialStopped, run_ranks, run_trial
 from tasks.training.part import Part, Ranks
-from tasks.training.sampling import HostUsage
 from tests.examples import make_trial, needs_two_cores
 
 CORES = Devices(cores=tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else (0, 1))
 TWO_WORKERS = {"strategy": Strategy.MULTI_WORKER_MIRRORED, "num_workers": 2, "replicas_per_worker": 1}
+FAKE = "tests.training.fake_worker"
 
 
 @pytest.fixture(autouse=True)
@@ -27,16 +27,8 @@ def _project_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
 
 
-def launch(trial: Trial, tmp_path: Path, lines: list[str] | None = None) -> TrialResult | TrialFailure:
-    seen: list[str] = [] if lines is None else lines
-    return run_trial(
-        trial, devices=CORES, data_directory=tmp_path, on_line=seen.append, module="tests.training.fake_worker"
-    )
-
-
-def fail(trial: Trial, tmp_path: Path) -> TrialFailure:
-    outcome = launch(trial, tmp_path)
-    assert isinstance(outcome, TrialFailure), outcome
+def launch(trial: Trial, tmp_path: Path, on_line: OnLine = print) -> TrialResult | TrialFailure:
+    outcome = run_trial(trial, devices=CORES, data_directory=tmp_path, on_line=on_line, module=FAKE)
     assert not living_workers()
     return outcome
 
@@ -45,7 +37,7 @@ def living_workers() -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # ended meanwhile, or waits for another test to reap it
-            if "tests.training.fake_worker" in process.cmdline():
+            if FAKE in process.cmdline():
                 found.append(process)
     return found
 
@@ -56,28 +48,22 @@ def one(**changes: object) -> Trial:
 
 def test_good_trial_yields_times_of_the_slowest_and_examples_of_all(tmp_path: Path) -> None:
     lines: list[str] = []
-    result = launch(make_trial(**TWO_WORKERS), tmp_path, lines)
+    result = launch(make_trial(**TWO_WORKERS), tmp_path, lines.append)
     assert isinstance(result, TrialResult), result
     assert (result.invalid_reason, result.message) == (None, None)
     assert [epoch.training_seconds for epoch in result.epochs] == [2.0, 2.0]
     assert [epoch.num_examples for epoch in result.epochs] == [1000, 1000]
-    assert result.windows[0].seconds == pytest.approx(0.2)
+    assert result.windows[0].seconds == 0.3
     assert [probe.projections for probe in result.gradients] == [(0.5, -1.0)]
     assert result.max_resident_bytes == 200
     assert result.is_pinned
-    said = [
-        "[rank 0] hello from rank 0",
-        "[rank 0] in a cluster",
-        "[rank 1] hello from rank 1",
-        "[rank 1] in a cluster",
-    ]
-    assert sorted(lines) == said
+    assert sorted(lines) == [f"[rank {i}] {said}" for i in (0, 1) for said in (f"hello from rank {i}", "in a cluster")]
 
 
 def test_a_cluster_of_the_users_does_not_reach_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["10.0.0.1:1"]}, "task": {"type": "worker", "index": 0}}')
     lines: list[str] = []
-    launch(one(), tmp_path, lines)
+    launch(one(), tmp_path, lines.append)
     assert lines == ["hello from rank 0"]
 
 
@@ -88,21 +74,38 @@ def test_ledger_sums_to_the_wall_time(tmp_path: Path) -> None:
     assert result.phase_seconds["training"] > 0.04
 
 
+KILLED, ERROR = FailureReason.WORKER_KILLED, FailureReason.WORKER_ERROR
+STOPPED, TIMEOUT = FailureReason.WORKER_STOPPED, FailureReason.TIMEOUT
+LOST = {
+    "killed": (KILLED, "rank 0 was ended by SIGKILL in phase training"),
+    "error": (ERROR, "rank 0 ended in phase training with ValueError: no such thing"),
+    "exit3": (ERROR, "rank 0 ended in phase training with exit code 3"),
+    "silent": (ERROR, "rank 0 ended without an error and without an outcome"),
+    # One lost rank ends the other, and is the one that is named.
+    "hang,killed": (KILLED, "rank 1 was ended by SIGKILL in phase training"),
+    # Rank 1 raises, and takes its time to end; rank 0 sees that it is gone, and ends at once with an error of that.
+    "follow,slow error": (ERROR, "rank 1 ended in phase training with ValueError: no such thing"),
+    # The other's error is noticed before.
+    "error,killed late": (KILLED, "rank 1 was ended by SIGKILL in phase training"),
+    # A rank that is held is named whether the other gives up or waits.
+    "follow,stopped": (STOPPED, "rank 1 was stopped in phase training"),
+    "stopped,follow": (STOPPED, "rank 0 was stopped in phase training"),
+    "hang,stopped": (STOPPED, "rank 1 was stopped in phase training"),
+}
+"""By the ranks' behaviour: the reason and the message."""
+
+
 @pytest.mark.parametrize(
-    ("behaviour", "reason", "message"),
-    [
-        ("killed", FailureReason.WORKER_KILLED, "rank 0 was ended by SIGKILL in phase training"),
-        ("error", FailureReason.WORKER_ERROR, "rank 0 ended in phase training with ValueError: no such thing"),
-        ("exit3", FailureReason.WORKER_ERROR, "rank 0 ended in phase training with exit code 3"),
-        ("silent", FailureReason.WORKER_ERROR, "rank 0 ended without an error and without an outcome"),
-    ],
+    "behaviour", [pytest.param(text, marks=needs_two_cores if "," in text else ()) for text in LOST]
 )
-def test_bad_end_is_a_failure_with_reason_and_phase(
-    behaviour: str, reason: FailureReason, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_rank_that_was_lost_first_is_named_with_reason_and_phase(
+    behaviour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_WORKER", behaviour)
-    failure = fail(one(), tmp_path)
-    assert (failure.reason, failure.message, failure.phase) == (reason, message, "training")
+    deadline = 4.0 if "stopped" in behaviour else 20.0
+    failure = launch(make_trial(**TWO_WORKERS, timeout_seconds=deadline) if "," in behaviour else one(), tmp_path)
+    assert isinstance(failure, TrialFailure), failure
+    assert (failure.reason, failure.message, failure.phase) == (*LOST[behaviour], "training")
     assert failure.wall_seconds > 0
 
 
@@ -110,8 +113,9 @@ def test_deadline_ends_the_whole_group(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("FAKE_WORKER", "grandchild")
     monkeypatch.setenv("FAKE_PID", str(tmp_path / "pid"))
     began = time.monotonic()
-    failure = fail(one(timeout_seconds=3.0), tmp_path)
-    assert failure.reason is FailureReason.TIMEOUT
+    failure = launch(one(timeout_seconds=3.0), tmp_path)
+    assert isinstance(failure, TrialFailure), failure
+    assert failure.reason is TIMEOUT
     assert failure.message == "the deadline of 3 s passed with rank 0 in phase training"
     assert time.monotonic() - began < 10
     grandchild = int((tmp_path / "pid").read_text())
@@ -123,57 +127,9 @@ def test_stopped_trial_ends_within_seconds_and_has_no_outcome(tmp_path: Path, mo
     stop, began = threading.Event(), time.monotonic()
     threading.Timer(1.0, stop.set).start()
     with pytest.raises(TrialStopped):
-        run_trial(one(), devices=CORES, data_directory=tmp_path, stop=stop, module="tests.training.fake_worker")
+        run_part(one(), range(1), tmp_path, stop)
     assert not living_workers()
     assert time.monotonic() - began < 8
-
-
-@needs_two_cores
-def test_one_lost_rank_ends_the_other_and_is_the_one_that_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FAKE_WORKER", "hang,killed")
-    began = time.monotonic()
-    failure = fail(make_trial(**TWO_WORKERS), tmp_path)
-    assert (failure.reason, failure.message) == (
-        FailureReason.WORKER_KILLED,
-        "rank 1 was ended by SIGKILL in phase training",
-    )
-    assert time.monotonic() - began < 20
-
-
-@needs_two_cores
-def test_the_first_lost_rank_is_named_although_another_ended_before_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Rank 1 raises, and takes its time to end; rank 0 sees that it is gone, and ends at once with an error of that."""
-    monkeypatch.setenv("FAKE_WORKER", "follow,slow error")
-    failure = fail(make_trial(**TWO_WORKERS), tmp_path)
-    assert failure.message == "rank 1 ended in phase training with ValueError: no such thing"
-
-
-@needs_two_cores
-def test_killed_rank_is_named_although_the_others_error_was_noticed_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FAKE_WORKER", "error,killed late")
-    failure = fail(make_trial(**TWO_WORKERS), tmp_path)
-    assert failure.message == "rank 1 was ended by SIGKILL in phase training"
-
-
-@needs_two_cores
-@pytest.mark.parametrize("behaviour", ["follow,stopped", "stopped,follow", "hang,stopped"])
-def test_stopped_rank_is_named_whether_the_other_gives_up_or_waits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behaviour: str
-) -> None:
-    monkeypatch.setenv("FAKE_WORKER", behaviour)
-    failure = fail(make_trial(**TWO_WORKERS, timeout_seconds=4.0), tmp_path)
-    rank = behaviour.split(",").index("stopped")
-    assert (failure.reason, failure.message, failure.phase) == (
-        FailureReason.WORKER_STOPPED,
-        f"rank {rank} was stopped in phase training",
-        "training",
-    )
 
 
 @needs_two_cores
@@ -181,8 +137,9 @@ def test_of_ranks_that_do_not_end_the_furthest_behind_is_to_blame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_WORKER", "hang,never starts")
-    failure = fail(make_trial(**TWO_WORKERS, timeout_seconds=4.0), tmp_path)
-    assert (failure.reason, failure.phase) == (FailureReason.TIMEOUT, "process_start")
+    failure = launch(make_trial(**TWO_WORKERS, timeout_seconds=4.0), tmp_path)
+    assert isinstance(failure, TrialFailure), failure
+    assert (failure.reason, failure.phase) == (TIMEOUT, "process_start")
     assert failure.message == "the deadline of 4 s passed with rank 0 in phase training, rank 1 in phase process_start"
 
 
@@ -208,32 +165,23 @@ def test_unsynchronised_weights_are_invalid(tmp_path: Path, monkeypatch: pytest.
     assert result.invalid_reason is InvalidReason.WEIGHTS_DISAGREE
 
 
-def test_missing_devices_are_a_failure_without_a_process(tmp_path: Path) -> None:
-    trial = make_trial(replicas_per_worker=64, global_batch_size=64)
-    failure = fail(trial, tmp_path)
-    assert (failure.reason, failure.phase, failure.wall_seconds) == (FailureReason.DEVICES_MISSING, None, 0.0)
+def test_missing_devices_are_a_failure_without_a_process_and_nothing_is_sampled(tmp_path: Path) -> None:
+    part = run_part(make_trial(replicas_per_worker=64), range(1), tmp_path)
+    assert part.loss
+    assert (part.loss.reason, part.loss.phase) == (FailureReason.DEVICES_MISSING, None)
+    assert (part.wall_seconds, part.usage) == (0.0, None)
 
 
-@pytest.mark.parametrize(("behaviour", "kind"), [("", TrialResult), ("killed", TrialFailure)])
-def test_what_was_sampled_is_told_once_however_the_trial_ended(
-    behaviour: str, kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("behaviour", ["", "killed"])
+def test_what_was_sampled_is_told_however_the_trial_ended(
+    behaviour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_WORKER", behaviour)
-    usages: list[HostUsage] = []
-    outcome = run_trial(
-        one(), devices=CORES, data_directory=tmp_path, on_usage=usages.append, module="tests.training.fake_worker"
-    )
-    assert isinstance(outcome, kind)
-    (usage,) = usages
-    assert usage.max_memory_used_bytes
-    assert usage.gpu_utilisation is None
-
-
-def test_nothing_is_sampled_where_no_process_starts(tmp_path: Path) -> None:
-    usages: list[HostUsage] = []
-    trial = make_trial(replicas_per_worker=64, global_batch_size=64)
-    run_trial(trial, devices=CORES, data_directory=tmp_path, on_usage=usages.append)
-    assert usages == []
+    part = run_part(one(), range(1), tmp_path)
+    assert (part.loss is None) == (behaviour == "")
+    assert part.usage
+    assert part.usage.max_memory_used_bytes
+    assert part.usage.gpu_utilisation is None
 
 
 def test_parent_keeps_its_own_cores(tmp_path: Path) -> None:
@@ -245,19 +193,14 @@ def test_parent_keeps_its_own_cores(tmp_path: Path) -> None:
 TWO_HOSTS = make_trial(**TWO_WORKERS, num_hosts=2)
 
 
-def run_part(place: int, tmp_path: Path, stop: threading.Event | None = None) -> Part:
-    return run_ranks(
-        TWO_HOSTS,
-        Ranks(numbers=range(place, place + 1), addresses=("127.0.0.1:1", "127.0.0.1:2")),
-        devices=CORES,
-        data_directory=tmp_path,
-        stop=stop,
-        module="tests.training.fake_worker",
-    )
+def run_part(trial: Trial, numbers: range, tmp_path: Path, stop: threading.Event | None = None) -> Part:
+    """What one machine makes of these ranks."""
+    ranks = Ranks(numbers=numbers, addresses=("127.0.0.1:1", "127.0.0.1:2") if trial.num_workers > 1 else ())
+    return run_ranks(trial, ranks, devices=CORES, data_directory=tmp_path, stop=stop, module=FAKE)
 
 
 def test_each_machine_runs_its_own_ranks_and_waits_for_no_other(tmp_path: Path) -> None:
-    parts = [run_part(place, tmp_path) for place in range(2)]
+    parts = [run_part(TWO_HOSTS, range(place, place + 1), tmp_path) for place in range(2)]
     assert [(part.loss, [outcome.rank for outcome in part.outcomes]) for part in parts] == [(None, [0]), (None, [1])]
 
 
@@ -267,7 +210,7 @@ def test_part_that_is_stopped_tells_which_rank_was_held(tmp_path: Path, monkeypa
     stop = threading.Event()
     threading.Timer(1.0, stop.set).start()
     with pytest.raises(TrialStopped) as stopped:
-        run_part(1, tmp_path, stop)
+        run_part(TWO_HOSTS, range(1, 2), tmp_path, stop)
     part = stopped.value.part
     assert part
     assert part.loss
@@ -277,5 +220,5 @@ def test_part_that_is_stopped_tells_which_rank_was_held(tmp_path: Path, monkeypa
 
 def test_rank_that_is_done_may_see_another_machine_leave_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_WORKER", ",late error")
-    part = run_part(1, tmp_path)
+    part = run_part(TWO_HOSTS, range(1, 2), tmp_path)
     assert (part.loss, len(part.outcomes)) == (None, 1)

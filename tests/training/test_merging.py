@@ -2,64 +2,21 @@ import dataclasses
 
 import pytest
 
-from tasks.domain.outcome import (
-    Epoch,
-    FailureReason,
-    GradientProbe,
-    InvalidReason,
-    Phase,
-    StepWindow,
-    TrialFailure,
-    TrialResult,
-)
+from tasks.domain.outcome import FailureReason, InvalidReason, TrialFailure, TrialResult
 from tasks.domain.strategy import Strategy
 from tasks.domain.trial import Trial
 from tasks.training.merging import CAUSES, find_band, merge_outcomes, merge_parts
-from tasks.training.order import example_order, order_checksum
 from tasks.training.part import Loss, Part
 from tasks.training.request import WorkerOutcome
 from tests.examples import make_trial
+from tests.training.outcomes import make_outcome, planned_checksum
 
 TRIAL = make_trial(strategy=Strategy.MULTI_WORKER_MIRRORED, num_workers=2, replicas_per_worker=1, num_epochs=1)
-PLANNED = order_checksum(example_order(1, 1, 1000), 64)
 
 
 def outcome(rank: int, **changes: object) -> WorkerOutcome:
-    """Half of an honest trial: 496 or 504 of 1,000 examples."""
-    epoch = Epoch(
-        epoch=1,
-        training_seconds=(2.0, 3.0)[rank],
-        evaluation_seconds=0.5,
-        num_examples=(504, 496)[rank],
-        train_loss=0.2,
-        train_accuracy=0.9,
-        test_loss=0.1,
-        test_accuracy=0.98,
-    )
-    fields: dict[str, object] = {
-        "rank": rank,
-        "num_replicas_in_sync": 2,
-        "invalid_reason": None,
-        "message": None,
-        "epochs": (epoch,),
-        "windows": (
-            StepWindow(epoch=1, first_step=1, num_steps=4, num_examples=256, seconds=(0.3, 0.1)[rank]),
-            StepWindow(epoch=1, first_step=5, num_steps=4, num_examples=256, seconds=(0.1, 0.2)[rank]),
-        ),
-        "gradients": (
-            GradientProbe(step=1, num_examples=64, loss_sum=147.0, gradient_norm=(1.0, 1.5)[rank], projections=(0.5,)),
-        ),
-        "phase_seconds": {Phase.TRAINING: 5.0, Phase.TEARDOWN: 0.25},
-        "finished_at": 100.0,
-        "is_pinned": True,
-        "num_parameters": 10,
-        "order_checksum": (PLANNED - 5, 5)[rank],
-        "weights_digests": ("same",),
-        "max_resident_bytes": 100,
-        "peak_device_memory_bytes": (None, None)[rank],
-        "versions": {"python": "3", "tensorflow": "2", "keras": "3", "numpy": "2"},
-    }
-    return WorkerOutcome(**(fields | changes))  # type: ignore[arg-type]
+    """Half of an honest trial."""
+    return make_outcome(TRIAL, rank, **changes)
 
 
 def merged(*outcomes: WorkerOutcome, trial: Trial = TRIAL, wall_seconds: float = 5.8) -> TrialResult:
@@ -73,20 +30,22 @@ def with_epoch(rank: int, **changes: object) -> WorkerOutcome:
 
 
 def test_honest_halves_make_one_valid_trial() -> None:
-    result = merged(outcome(0), outcome(1))
+    result = merged(outcome(0, slowdown=0.1), outcome(1, slowdown=0.1))
     assert (result.invalid_reason, result.message) == (None, None)
-    assert result.epochs[0].training_seconds == 3.0
+    assert result.epochs[0].training_seconds == 2.0
     assert result.epochs[0].num_examples == 1000
     assert [window.seconds for window in result.windows] == [0.3, 0.2]
-    assert result.order_checksum == PLANNED
+    assert result.order_checksum == planned_checksum(TRIAL)
+    assert result.gradients == outcome(0).gradients, "the chief's"
+    assert result.phase_seconds == {"training": 5.0, "teardown": 0.75}, "until all processes have ended"
+    assert result.slowdown == 0.1
 
 
-def test_gradients_are_the_chiefs() -> None:
-    assert merged(outcome(0), outcome(1)).gradients == outcome(0).gradients
-
-
-def test_teardown_lasts_until_all_processes_have_ended() -> None:
-    assert merged(outcome(0), outcome(1)).phase_seconds == {"training": 5.0, "teardown": 0.75}
+@pytest.mark.parametrize("field", ["reduction_seconds", "peak_device_memory_bytes"])
+def test_slowest_reduction_and_fullest_gpu_stand_for_all(field: str) -> None:
+    assert getattr(merged(outcome(0), outcome(1)), field) is None
+    assert getattr(merged(outcome(0, **{field: 2}), outcome(1, **{field: 3})), field) == 3
+    assert getattr(merged(outcome(0, **{field: 3}), outcome(1)), field) == 3
 
 
 @pytest.mark.parametrize("wall_seconds", [5.75 * 1.01, 5.75 / 1.009])
@@ -103,17 +62,6 @@ def test_wall_time_without_a_phase_is_invalid_unless_another_check_broke(wall_se
     )
     broken = merged(outcome(0), outcome(1, weights_digests=("x",)), wall_seconds=wall_seconds)
     assert broken.invalid_reason is InvalidReason.WEIGHTS_DISAGREE
-
-
-def test_reduction_lasts_as_long_as_for_the_slowest_worker() -> None:
-    assert merged(outcome(0), outcome(1)).reduction_seconds is None
-    parts = (outcome(0, reduction_seconds=0.002), outcome(1, reduction_seconds=0.003))
-    assert merged(*parts).reduction_seconds == 0.003
-
-
-def test_training_that_was_slowed_on_purpose_says_so() -> None:
-    assert merged(outcome(0), outcome(1)).slowdown is None
-    assert merged(outcome(0, slowdown=0.1), outcome(1, slowdown=0.1)).slowdown == 0.1
 
 
 FULL = {"num_train_examples": 60_000, "num_epochs": 5}
@@ -148,27 +96,21 @@ def test_band_is_of_the_same_workload_only(changes: dict[str, object], band: tup
 )
 def test_accuracy_outside_the_band_of_honest_trainings_is_invalid(accuracy: float, message: str | None) -> None:
     trial = make_trial(num_train_examples=60_000, num_epochs=1)
-    checksum = order_checksum(example_order(1, 1, 60_000), 64)
-    epoch = dataclasses.replace(outcome(0).epochs[0], num_examples=60_000, test_accuracy=accuracy)
-    result = merged(outcome(0, epochs=(epoch,), order_checksum=checksum), trial=trial)
+    whole = make_outcome(trial, 0)
+    epoch = dataclasses.replace(whole.epochs[0], test_accuracy=accuracy)
+    result = merged(dataclasses.replace(whole, epochs=(epoch,)), trial=trial)
     assert result.message == message
     assert result.invalid_reason is (InvalidReason.ACCURACY_OUTSIDE_BAND if message else None)
-
-
-def test_fullest_gpu_is_the_peak() -> None:
-    assert merged(outcome(0), outcome(1)).peak_device_memory_bytes is None
-    gpus = (outcome(0, peak_device_memory_bytes=7), outcome(1, peak_device_memory_bytes=9))
-    assert merged(*gpus).peak_device_memory_bytes == 9
 
 
 @pytest.mark.parametrize(
     ("parts", "reason", "words"),
     [
         ((outcome(0, num_replicas_in_sync=1), outcome(1)), InvalidReason.REPLICAS_NOT_AS_ASKED, "1 replicas in sync"),
-        ((outcome(0), with_epoch(1, num_examples=480)), InvalidReason.EXAMPLES_NOT_CONSERVED, "saw 984 examples"),
+        ((outcome(0), with_epoch(1, num_examples=484)), InvalidReason.EXAMPLES_NOT_CONSERVED, "saw 984 examples"),
         ((outcome(0), outcome(1, order_checksum=6)), InvalidReason.ORDER_NOT_AS_PLANNED, "the order of seed 1"),
         ((outcome(0), outcome(1, weights_digests=("x",))), InvalidReason.WEIGHTS_DISAGREE, "different weights"),
-        ((outcome(0), with_epoch(1, num_examples=1000)), InvalidReason.EXAMPLES_NOT_CONSERVED, "saw 1504 examples"),
+        ((outcome(0), with_epoch(1, num_examples=1000)), InvalidReason.EXAMPLES_NOT_CONSERVED, "saw 1500 examples"),
         ((with_epoch(0, test_accuracy=None), outcome(1)), InvalidReason.ACCURACY_MISSING, "0 of 1 epochs"),
         ((outcome(0, epochs=()), outcome(1, epochs=())), InvalidReason.ACCURACY_MISSING, "0 of 1 epochs"),
         (

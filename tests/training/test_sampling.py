@@ -158,7 +158,6 @@ def reader(nvml: object, is_training: bool = True, pid: int | None = None) -> Ho
         cpus=(),
         gpus=("1", "GPU-b"),
         is_training=lambda: is_training,
-        clock=lambda: 12.0,
         nvml=nvml,
     )
 
@@ -167,7 +166,7 @@ def test_gpus_are_read_by_index_and_by_identifier() -> None:
     nvml = FakeNvml({"a": [os.getpid(), 7], "b": [os.getpid(), 7, 8]})
     read = reader(nvml)
     found = read()
-    assert (found.at, found.is_training) == (12.0, True)
+    assert found.is_training
     assert found.gpu == GpuReading(
         utilisation=0.75,
         memory_used_bytes=2 * GIB,

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from tasks.domain.outcome import Phase
 from tasks.training import request as protocol
-from tasks.training.ledger import PhaseLedger
+from tasks.training.clocks import PhaseLedger
 from tasks.training.processes import STANDBY
 
 NOT_NEEDED = ("pandas", "matplotlib", "h5py", "PIL")
@@ -42,8 +42,8 @@ def main(path: str) -> int:
     die_with_parent(request.parent_pid)
     directory = Path(request.outcome_directory)
     is_pinned = bool(request.cpus) and os.sched_getaffinity(0) == set(request.cpus)
-    here = protocol.phase_path(directory, request.rank)
-    ledger = PhaseLedger(request.launched_at, time.monotonic, lambda phase: _write(here, phase))
+    keep_phase = protocol.phase_path(directory, request.rank).write_text
+    ledger = PhaseLedger(request.launched_at, on_phase=keep_phase)
     ledger.enter(Phase.IMPORT)
     try:
         outcome = import_training().run_worker(request, ledger, is_pinned, lambda line: print(line, flush=True))
@@ -95,10 +95,6 @@ def die_with_parent(parent_pid: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:
         sys.exit(f"the parent process {parent_pid} has ended")
-
-
-def _write(path: Path, phase: Phase) -> None:
-    path.write_text(phase)
 
 
 if __name__ == "__main__":

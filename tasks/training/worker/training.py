@@ -19,10 +19,9 @@ from tasks.data.reading import Split, read_split
 from tasks.domain.loop import Loop
 from tasks.domain.outcome import Epoch, GradientProbe, InvalidReason, Phase
 from tasks.domain.trial import Trial
-from tasks.training.ledger import PhaseLedger
+from tasks.training.clocks import PhaseLedger, StepTimer
 from tasks.training.order import example_order
 from tasks.training.request import WorkerOutcome, WorkerRequest
-from tasks.training.step_timer import StepTimer
 from tasks.training.worker.engine import Engine, time_reduction
 from tasks.training.worker.examples import Images, Labels, Pipeline, place_examples
 from tasks.training.worker.fused import FusedEngine
