@@ -32,13 +32,11 @@ class Split(StrEnum):
 def read_split(
     directory: Path, split: Split, limit: int | None = None
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
-    """Images uint8 [n, height, width, channels] beside labels int32 [n]: the first `limit` examples, null for all.
+    """Images uint8 [n, height, width, channels] beside labels int32 [n]: the first `limit`, null for all.
 
     Both are views of Arrow's memory: the only copy is the one from the mapped file, and of a large file only
     the first `limit` rows are touched. Raises DataError where the file is missing, damaged or not ours.
     """
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit={limit} must be at least 1, or null for all examples")
     path = directory / split.file_name
     try:
         # One thread: a training worker's cores are its own, and one column is nearly all of the file.

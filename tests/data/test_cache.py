@@ -24,15 +24,6 @@ DATASET = dataset_of()
 NUM_ROUNDS = 12
 
 
-def test_installed_folder_is_intact_and_alone(tmp_path: Path) -> None:
-    directory = tmp_path / "made" / "on demand" / DATASET.digest
-    assert not is_intact(directory)
-    install(DATASET, directory)
-    assert is_intact(directory)
-    assert [path.name for path in directory.parent.iterdir()] == [directory.name]
-    assert sorted(path.name for path in directory.iterdir()) == ["test.parquet", "train.parquet"]
-
-
 def test_no_flipped_byte_of_the_content_passes_as_intact(tmp_path: Path) -> None:
     directory = tmp_path / DATASET.digest
     install(DATASET, directory)

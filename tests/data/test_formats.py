@@ -51,18 +51,12 @@ IDX_FAULTS: dict[str, tuple[str, Callable[[bytes], bytes], tuple[str, ...]]] = {
         lambda _: idx_bytes(ARRAYS["x_test"]),
         ("magic number 2051", "must be 2049"),
     ),
-    "signed integers": ("x_train", lambda raw: b"\0\0\x0c\3" + raw[4:], ("magic number 3075", "must be 2051")),
     "compressed under a plain name": (
         "x_train",
         gzip.compress,
         ("magic number", "must be 2051", "a name that ends in .gz"),
     ),
     "nothing": ("x_train", lambda _: b"", ("truncated", "0 bytes", "header alone has 16", "copy the file again")),
-    "half a header": (
-        "x_train",
-        lambda raw: raw[:10],
-        ("truncated", "10 bytes", "header alone has 16", "copy the file again"),
-    ),
     "last byte missing": (
         "x_train",
         lambda raw: raw[:-1],
@@ -87,7 +81,6 @@ IDX_FAULTS: dict[str, tuple[str, Callable[[bytes], bytes], tuple[str, ...]]] = {
 GZIP_FAULTS: dict[str, Callable[[bytes], bytes]] = {
     "truncated": lambda packed: packed[:-20],
     "flipped byte": lambda packed: packed[:60] + bytes([packed[60] ^ 0xFF]) + packed[61:],
-    "wrong checksum": lambda packed: packed[:-6] + bytes([packed[-6] ^ 1]) + packed[-5:],
     "no gzip header": lambda packed: b"not gzip" + packed,
     "trailing bytes": lambda packed: packed + b"more",
 }

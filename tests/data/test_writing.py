@@ -39,12 +39,6 @@ def test_same_arrays_give_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_array_in_another_memory_order_is_written_right(tmp_path: Path) -> None:
-    write_split(tmp_path / "a", IMAGES, LABELS)
-    write_split(tmp_path / "b", np.asfortranarray(IMAGES), LABELS)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
 def test_existing_file_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("precious")
     with pytest.raises(FileExistsError):

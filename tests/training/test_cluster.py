@@ -18,26 +18,21 @@ def place(trial: Trial, devices: Devices = FOUR_CORES) -> tuple[WorkerPlace, ...
     return place_workers(trial, devices, Ranks(numbers=range(trial.num_workers), addresses=addresses))
 
 
-def test_mirrored_replicas_are_bound_as_a_set() -> None:
-    (only,) = place(make_trial(cores_per_replica=2))
-    assert only.cpus == (0, 2, 4, 6)
-    assert "TF_CONFIG" not in only.environment
-
-
-def test_one_device_takes_one_slice() -> None:
-    trial = make_trial(strategy=Strategy.ONE_DEVICE, replicas_per_worker=1, cores_per_replica=3)
-    (only,) = place(trial)
-    assert only.cpus == (0, 2, 4)
+def test_replicas_of_one_process_are_bound_to_the_set_of_their_slices() -> None:
+    (mirrored,) = place(make_trial(cores_per_replica=2))
+    (single,) = place(make_trial(strategy=Strategy.ONE_DEVICE, replicas_per_worker=1, cores_per_replica=3))
+    assert (mirrored.cpus, single.cpus) == ((0, 2, 4, 6), (0, 2, 4))
+    assert "TF_CONFIG" not in mirrored.environment
 
 
 def test_workers_take_distinct_cores_and_know_each_other() -> None:
     trial = make_trial(strategy=Strategy.MULTI_WORKER_MIRRORED, num_workers=2, replicas_per_worker=1)
     places = place(trial)
     assert [worker.cpus for worker in places] == [(0,), (2,)]
-    configs = [json.loads(worker.environment["TF_CONFIG"]) for worker in places]
-    assert configs[0]["cluster"] == configs[1]["cluster"]
-    assert [config["task"] for config in configs] == [{"type": "worker", "index": 0}, {"type": "worker", "index": 1}]
-    assert configs[0]["cluster"]["worker"] == ["127.0.0.1:5000", "127.0.0.1:5001"]
+    assert [json.loads(worker.environment["TF_CONFIG"]) for worker in places] == [
+        {"cluster": {"worker": ["127.0.0.1:5000", "127.0.0.1:5001"]}, "task": {"type": "worker", "index": rank}}
+        for rank in (0, 1)
+    ]
 
 
 def test_free_addresses_differ() -> None:

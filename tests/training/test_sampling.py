@@ -70,10 +70,6 @@ def test_only_spans_with_training_at_both_ends_count() -> None:
     assert (found.load_average, found.max_memory_used_bytes) == (0.25, 5 * GIB)
 
 
-def test_others_on_free_cores_do_not_contend() -> None:
-    assert usage(reading(0), reading(1), num_allowed_cores=4).contention == 0.0
-
-
 def test_a_bound_trial_contends_on_its_own_cpus_alone() -> None:
     """Its neighbours' load elsewhere counts as foreign but not as contention, however many cores are free."""
     alone, shared = (
@@ -84,8 +80,10 @@ def test_a_bound_trial_contends_on_its_own_cpus_alone() -> None:
     assert (shared.contention, shared.foreign_cores) == (0.125, 1.5)
 
 
-def test_foreign_load_is_never_negative() -> None:
+def test_neither_foreign_load_nor_contention_is_negative() -> None:
+    """Others on free cores do not contend."""
     assert usage(reading(0), reading(1, busy_seconds=1.4)).foreign_cores == 0.0
+    assert usage(reading(0), reading(1), num_allowed_cores=4).contention == 0.0
 
 
 def test_what_is_not_known_is_none() -> None:

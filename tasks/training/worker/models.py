@@ -1,11 +1,11 @@
 """Models: as Keras has them, and as pure functions of one flat vector of weights."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tasks.domain.model import Model
@@ -31,7 +31,7 @@ class Network:
         The same function as `layers`, and the same gradient, written so that nothing is computed in vain.
         """
         shapes = [weight.shape for weight in self.layers.trainable_variables]
-        parts = tf.split(weights, _sizes(self.layers))
+        parts = tf.split(weights, [math.prod(shape) for shape in shapes])
         shaped = [tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)]
         match self.model:
             case Model.REFERENCE_CNN:
@@ -52,10 +52,6 @@ def build_network(
             return Network(model, _reference_cnn(image_shape, num_classes, precision), precision)
         case _:
             assert_never(model)
-
-
-def _sizes(layers: keras.Model) -> list[int]:
-    return [int(np.prod(weight.shape)) for weight in layers.trainable_variables]
 
 
 def _reference_cnn(image_shape: tuple[int, ...], num_classes: int, precision: Precision) -> keras.Model:
