@@ -18,7 +18,7 @@ from tasks.data import cache
 from tasks.data.cache import install, is_intact
 from tasks.data.preparation import prepare
 from tasks.data.reading import Split, read_split
-from tests.data.samples import dataset_of, refused, small_arrays, write_npz
+from tests.data.samples import dataset_of, refused
 
 DATASET = dataset_of()
 NUM_ROUNDS = 12
@@ -82,14 +82,13 @@ def test_reader_never_misses_a_file_while_others_replace_it(tmp_path: Path) -> N
     assert is_intact(directory)
 
 
-def test_two_processes_that_prepare_at_once_both_succeed(tmp_path: Path) -> None:
-    source = str(write_npz(tmp_path / "data.npz", small_arrays()))
+def test_two_processes_that_prepare_at_once_both_succeed(tmp_path: Path, archive: Path) -> None:
     for number in range(0, NUM_ROUNDS, 2):  # every other round starts from a damaged copy
-        prepared = prepare(source, tmp_path / str(number))
+        prepared = prepare(str(archive), tmp_path / str(number))
         (Path(prepared.directory) / "train.parquet").write_bytes(b"damaged")
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(2)
-    processes = [context.Process(target=prepare_together, args=(source, tmp_path, barrier)) for _ in range(2)]
+    processes = [context.Process(target=prepare_together, args=(str(archive), tmp_path, barrier)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
@@ -109,17 +108,16 @@ def prepare_together(source: str, folder: Path, barrier: Barrier) -> None:
         np.testing.assert_array_equal(labels, DATASET.train.labels)
 
 
-def test_writer_killed_before_the_end_leaves_nothing_that_is_read(tmp_path: Path) -> None:
-    source = str(write_npz(tmp_path / "data.npz", small_arrays()))
+def test_writer_killed_before_the_end_leaves_nothing_that_is_read(tmp_path: Path, archive: Path) -> None:
     program = (
         "import os, signal, sys, pathlib; from tasks.data import cache, preparation; "
         "cache._move = lambda *_: os.kill(os.getpid(), signal.SIGKILL); "
         "preparation.prepare(sys.argv[1], pathlib.Path(sys.argv[2]))"
     )
-    done = subprocess.run([sys.executable, "-c", program, source, str(tmp_path / "cache")], check=False)
+    done = subprocess.run([sys.executable, "-c", program, str(archive), str(tmp_path / "cache")], check=False)
     assert done.returncode == -signal.SIGKILL
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".partial"]
-    assert is_intact(Path(prepare(source, tmp_path / "cache").directory))
+    assert is_intact(Path(prepare(str(archive), tmp_path / "cache").directory))
 
 
 def test_full_disk_is_refused_in_words_and_leaves_nothing(tmp_path: Path) -> None:

@@ -31,8 +31,7 @@ def test_all_four_namings_give_the_same_arrays(tmp_path: Path, is_compressed: bo
 
 
 @pytest.mark.parametrize("name", list(ARRAYS))
-def test_missing_file_is_named_with_the_names_that_would_do(tmp_path: Path, name: str) -> None:
-    folder = write_idx_folder(tmp_path / "data", ARRAYS)
+def test_missing_file_is_named_with_the_names_that_would_do(folder: Path, name: str) -> None:
     path = idx_path(folder, name)
     path.unlink()
     with refused(str(path), "is missing", "also as .gz", "copy all four there"):
@@ -87,9 +86,8 @@ GZIP_FAULTS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("fault", list(IDX_FAULTS))
-def test_faulty_idx_file_is_refused_in_words(tmp_path: Path, fault: str) -> None:
+def test_faulty_idx_file_is_refused_in_words(folder: Path, fault: str) -> None:
     name, spoil, fragments = IDX_FAULTS[fault]
-    folder = write_idx_folder(tmp_path / "data", ARRAYS)
     path = idx_path(folder, name)
     path.write_bytes(spoil(path.read_bytes()))
     with refused(str(path), *fragments):
@@ -121,8 +119,7 @@ def test_no_flipped_byte_of_a_gzip_file_changes_the_data_or_escapes_as_another_e
     assert num_refused > len(good) // 2
 
 
-def test_folder_in_place_of_a_file_is_refused_in_words(tmp_path: Path) -> None:
-    folder = write_idx_folder(tmp_path / "data", ARRAYS)
+def test_folder_in_place_of_a_file_is_refused_in_words(folder: Path) -> None:
     path = idx_path(folder, "y_train")
     path.unlink()
     path.mkdir()
@@ -217,15 +214,14 @@ def test_file_of_another_kind_is_refused_in_words(tmp_path: Path, content: bytes
         read_npz(path)
 
 
-def test_no_flipped_byte_changes_the_data_or_escapes_as_another_error(tmp_path: Path) -> None:
-    path = write_npz(tmp_path / "data.npz", ARRAYS)
-    good = path.read_bytes()
-    wanted = read_npz(path).arrays
+def test_no_flipped_byte_changes_the_data_or_escapes_as_another_error(archive: Path) -> None:
+    good = archive.read_bytes()
+    wanted = read_npz(archive).arrays
     num_refused = 0
     for position in range(0, len(good), 5):
-        path.write_bytes(good[:position] + bytes([good[position] ^ 0x41]) + good[position + 1 :])
+        archive.write_bytes(good[:position] + bytes([good[position] ^ 0x41]) + good[position + 1 :])
         try:
-            arrays = read_npz(path).arrays
+            arrays = read_npz(archive).arrays
         except DataError:
             num_refused += 1
             continue
@@ -234,9 +230,8 @@ def test_no_flipped_byte_changes_the_data_or_escapes_as_another_error(tmp_path: 
     assert num_refused > 100
 
 
-def test_header_that_numpy_cannot_parse_is_refused_in_words(tmp_path: Path) -> None:
+def test_header_that_numpy_cannot_parse_is_refused_in_words(archive: Path) -> None:
     # NumPy lets its tokenizer's error through here: a stored archive has no other guard than its checksum.
-    path = write_npz(tmp_path / "data.npz", ARRAYS)
-    path.write_bytes(path.read_bytes().replace(b"'shape': (40, 5, 3), }", b"'shape': (40, 5, 3,  }"))
+    archive.write_bytes(archive.read_bytes().replace(b"'shape': (40, 5, 3), }", b"'shape': (40, 5, 3,  }"))
     with refused("not a whole .npz file"):
-        read_npz(path)
+        read_npz(archive)

@@ -51,12 +51,11 @@ def test_prepared_examples_are_the_sources(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_labels, arrays[f"y_{split}"])
 
 
-def test_second_call_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = str(write_idx_folder(tmp_path / "data", small_arrays()))
-    first = prepare(source, tmp_path / "cache")
+def test_second_call_writes_nothing(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = prepare(str(folder), tmp_path / "cache")
     files = {path: path.stat() for path in Path(first.directory).iterdir()}
     monkeypatch.setattr(cache, "write_split", lambda *_, **__: pytest.fail("wrote again"))
-    assert prepare(source, tmp_path / "cache") == first
+    assert prepare(str(folder), tmp_path / "cache") == first
     for path, stat in files.items():
         assert (path.stat().st_ino, path.stat().st_mtime_ns) == (stat.st_ino, stat.st_mtime_ns)
 
@@ -87,8 +86,7 @@ def test_damaged_copy_is_noticed_and_rebuilt(
     np.testing.assert_array_equal(images[..., 0], arrays[f"x_{split}"])
 
 
-def test_damaged_copy_of_a_source_gone_bad_is_an_error(tmp_path: Path) -> None:
-    folder = write_idx_folder(tmp_path / "data", small_arrays())
+def test_damaged_copy_of_a_source_gone_bad_is_an_error(tmp_path: Path, folder: Path) -> None:
     prepared = prepare(str(folder), tmp_path / "cache")
     (Path(prepared.directory) / "train.parquet").write_bytes(b"damaged")
     idx_path(folder, "x_train").write_bytes(b"\0\0\x08\x03")
@@ -104,11 +102,12 @@ def test_refused_source_leaves_the_cache_unmade(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
-def test_disk_that_forgets_what_was_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = str(write_idx_folder(tmp_path / "data", small_arrays()))
+def test_disk_that_forgets_what_was_written_is_an_error(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(preparation, "install", lambda dataset, directory: None)
     with refused("does not read back as it was written; check the disk, or choose another cache"):
-        prepare(source, tmp_path / "cache")
+        prepare(str(folder), tmp_path / "cache")
 
 
 def test_tilde_is_the_home_folder_and_a_relative_cache_becomes_absolute(

@@ -7,19 +7,17 @@ import pytest
 
 from tasks.data import task
 from tasks.data.preparation import prepare
-from tests.data.samples import small_arrays, write_idx_folder
 
 
 def test_task_returns_what_preparation_returns_and_logs_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(task, "get_run_logger", lambda: logging.getLogger("run"))
-    source = str(write_idx_folder(tmp_path / "data", small_arrays()))
     with caplog.at_level(logging.INFO, logger="run"):
-        prepared = task.prepare_dataset.fn(source, str(tmp_path / "cache"))
-    assert prepared == prepare(source, tmp_path / "cache")
+        prepared = task.prepare_dataset.fn(str(folder), str(tmp_path / "cache"))
+    assert prepared == prepare(str(folder), tmp_path / "cache")
     assert caplog.messages == [
-        f"{source}: 40 training and 12 test images of 5 x 3 x 1 in 4 classes, SHA-256 {prepared.digest}, "
+        f"{folder}: 40 training and 12 test images of 5 x 3 x 1 in 4 classes, SHA-256 {prepared.digest}, "
         f"ready in {prepared.directory}"
     ]
 

@@ -124,10 +124,9 @@ def test_deadline_ends_the_whole_group(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_stopped_trial_ends_within_seconds_and_has_no_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_WORKER", "hang")
-    stop, began = threading.Event(), time.monotonic()
-    threading.Timer(1.0, stop.set).start()
+    began = time.monotonic()
     with pytest.raises(TrialStopped):
-        run_part(one(), range(1), tmp_path, stop)
+        run_part(one(), range(1), tmp_path, threading.Event())
     assert not living_workers()
     assert time.monotonic() - began < 8
 
@@ -194,9 +193,14 @@ TWO_HOSTS = make_trial(**TWO_WORKERS, num_hosts=2)
 
 
 def run_part(trial: Trial, numbers: range, tmp_path: Path, stop: threading.Event | None = None) -> Part:
-    """What one machine makes of these ranks."""
+    """What one machine makes of these ranks; `stop` is set half a second after the first line of output."""
+
+    def on_line(line: str) -> None:
+        if stop:
+            threading.Timer(0.5, stop.set).start()
+
     ranks = Ranks(numbers=numbers, addresses=("127.0.0.1:1", "127.0.0.1:2") if trial.num_workers > 1 else ())
-    return run_ranks(trial, ranks, devices=CORES, data_directory=tmp_path, stop=stop, module=FAKE)
+    return run_ranks(trial, ranks, devices=CORES, data_directory=tmp_path, on_line=on_line, stop=stop, module=FAKE)
 
 
 def test_each_machine_runs_its_own_ranks_and_waits_for_no_other(tmp_path: Path) -> None:
@@ -207,10 +211,8 @@ def test_each_machine_runs_its_own_ranks_and_waits_for_no_other(tmp_path: Path) 
 def test_part_that_is_stopped_tells_which_rank_was_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The chief's machine stops the others where they come to no end: what they know must reach it."""
     monkeypatch.setenv("FAKE_WORKER", ",stopped")
-    stop = threading.Event()
-    threading.Timer(1.0, stop.set).start()
     with pytest.raises(TrialStopped) as stopped:
-        run_part(TWO_HOSTS, range(1, 2), tmp_path, stop)
+        run_part(TWO_HOSTS, range(1, 2), tmp_path, threading.Event())
     part = stopped.value.part
     assert part
     assert part.loss

@@ -14,8 +14,7 @@ from tasks.data.reading import Split, read_split
 from tests.data.samples import idx_path, refused, small_arrays, write_idx_folder
 
 
-def test_folder_of_other_data_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
-    folder = write_idx_folder(tmp_path / "data", small_arrays())
+def test_folder_of_other_data_is_refused_and_nothing_is_written(tmp_path: Path, folder: Path) -> None:
     output = tmp_path / "output"
     output.mkdir()
     with refused(str(idx_path(folder, "x_train")), "is not MNIST's", "60000 x 28 x 28 x 1", "own four IDX files"):
