@@ -184,9 +184,7 @@ def _watch(
         is_training=lambda: _phase(directory, places[0].rank) == Phase.TRAINING,
     )
     num_cores = len(devices.cores) if on_gpu else (trial.cores_per_replica or 1) * num_replicas
-    sampler = HostSampler(reader, num_cores=num_cores, num_allowed_cores=len(devices.cores))
-    sampler.start()
-    return sampler
+    return HostSampler(reader, num_cores=num_cores, num_allowed_cores=len(devices.cores))
 
 
 def _await_exits(

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
@@ -203,7 +204,7 @@ class HostReader:
 
 
 class HostSampler:
-    """A thread that calls `reader` every `interval_seconds` between `start` and `stop`.
+    """A thread that calls `reader` every `interval_seconds`, from now on until `stop`.
 
     `num_cores` are the trial's physical cores, `num_allowed_cores` all those that it might have had.
     """
@@ -212,28 +213,23 @@ class HostSampler:
         self, reader: HostReader, *, num_cores: int, num_allowed_cores: int, interval_seconds: float = 0.5
     ) -> None:
         self._reader = reader
-        self._num_cores = num_cores
-        self._num_allowed_cores = num_allowed_cores
         self._interval_seconds = interval_seconds
-        self._load_average = os.getloadavg()[0]
+        self._summarise = partial(
+            summarise,
+            load_average=os.getloadavg()[0],
+            num_cores=num_cores,
+            num_allowed_cores=num_allowed_cores,
+        )
         self._readings: list[Reading] = []
         self._is_stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> None:
-        """Begin; the trial's processes have been launched."""
         self._thread.start()
 
     def stop(self) -> HostUsage:
         """End, and say what was seen."""
         self._is_stopped.set()
         self._thread.join(JOIN_SECONDS)
-        return summarise(
-            tuple(self._readings),
-            load_average=self._load_average,
-            num_cores=self._num_cores,
-            num_allowed_cores=self._num_allowed_cores,
-        )
+        return self._summarise(tuple(self._readings))
 
     def _run(self) -> None:
         try:

@@ -238,9 +238,8 @@ def test_a_busy_trial_and_a_busy_stranger_are_seen() -> None:
         for one in (own, stranger):
             one.cpu_affinity([cpu])
         read = HostReader(pids=[own.pid], cpus=(cpu,), gpus=(), is_training=lambda: True)
-        sampler = HostSampler(read, num_cores=1, num_allowed_cores=len(os.sched_getaffinity(0)), interval_seconds=0.1)
         began, before = time.monotonic(), [cpu_seconds(one) for one in (own, stranger)]
-        sampler.start()
+        sampler = HostSampler(read, num_cores=1, num_allowed_cores=len(os.sched_getaffinity(0)), interval_seconds=0.1)
         time.sleep(2.0)
         seconds = time.monotonic() - began
         shares = [(cpu_seconds(one) - b) / seconds for one, b in zip((own, stranger), before, strict=True)]
