@@ -181,7 +181,7 @@ def _watch(
         pids=pids,
         cpus=tuple(cpu for place in places for cpu in place.cpus),
         gpus=visible_gpu_ids(len(devices.gpus))[:num_replicas] if on_gpu else (),
-        is_training=lambda: _phase(directory, places[0].rank) == Phase.TRAINING,
+        is_training=lambda: _phase(directory, places[0].rank) is Phase.TRAINING,
     )
     num_cores = len(devices.cores) if on_gpu else (trial.cores_per_replica or 1) * num_replicas
     return HostSampler(reader, num_cores=num_cores, num_allowed_cores=len(devices.cores))
@@ -224,7 +224,7 @@ def _overdue(
 ) -> Loss:
     """The loss where ranks do not end: the one to blame is held, or else is the furthest behind."""
     phases = {rank: _phase(directory, rank) for rank in sorted(running)}
-    lost = min(phases, key=lambda rank: (rank not in held, list(Phase).index(Phase(phases[rank]))))
+    lost = min(phases, key=lambda rank: (rank not in held, list(Phase).index(phases[rank])))
     if held:
         message = f"rank {lost} was stopped in phase {phases[lost]}"
         return _loss(FailureReason.WORKER_STOPPED, message, phases[lost])
@@ -279,9 +279,10 @@ def _loss(reason: FailureReason, message: str, phase: str | None, lost_at: float
     return Loss(reason=reason, message=message, phase=phase, lost_at=time.time() - ago)
 
 
-def _phase(directory: Path, rank: int) -> str:
+def _phase(directory: Path, rank: int) -> Phase:
     path = protocol.phase_path(directory, rank)
-    return path.read_text() if path.exists() else "process_start"
+    text = path.read_text() if path.exists() else ""
+    return Phase(text or Phase.PROCESS_START)  # the file is empty for a moment while it is written
 
 
 def _read_outcomes(directory: Path, ranks: Ranks) -> tuple[tuple[protocol.WorkerOutcome, ...], Loss | None]:

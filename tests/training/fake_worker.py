@@ -27,6 +27,9 @@ def main(path: str) -> None:
     print(f"hello from rank {request.rank}", flush=True)
     if "TF_CONFIG" in os.environ:
         print("in a cluster", flush=True)
+    if mine == "between phases":
+        here.write_text("")
+        time.sleep(600)
     if mine == "hang":
         time.sleep(600)
     if mine == "grandchild":

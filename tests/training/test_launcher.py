@@ -122,6 +122,13 @@ def test_deadline_ends_the_whole_group(tmp_path: Path, monkeypatch: pytest.Monke
     assert not psutil.pid_exists(grandchild) or psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE
 
 
+def test_phase_that_is_just_being_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_WORKER", "between phases")
+    failure = launch(one(timeout_seconds=4.0), tmp_path)
+    assert isinstance(failure, TrialFailure), failure
+    assert (failure.reason, failure.phase) == (TIMEOUT, "process_start")
+
+
 def test_stopped_trial_ends_within_seconds_and_has_no_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_WORKER", "hang")
     began = time.monotonic()
