@@ -100,7 +100,7 @@ def test_port_is_taken_between_choice_and_use(drill: Drill, say: Say, monkeypatc
         taken.listen()
         free = cluster.free_addresses(cluster.LOOPBACK, 1)
         addresses = (*free, f"{cluster.LOOPBACK}:{taken.getsockname()[1]}")
-        patch.setattr(measurement, "free_addresses", lambda host, count: addresses)
+        patch.setattr(cluster, "free_addresses", lambda host, count: addresses)
         row = drill.measure(drill.trial(strategy=WORKERS))
     assert (row["status"], row["reason"], row["failed_phase"]) == ("failed", "worker_error", "runtime")
     assert str(row["message"]).startswith("rank 1 ended in phase runtime with ")
