@@ -41,7 +41,7 @@ def make_outcome(trial: Trial, rank: int, **changes: object) -> WorkerOutcome:
         "finished_at": 100.0,
         "is_pinned": True,
         "num_parameters": 10,
-        "order_checksum": planned_checksum(trial) if rank == 0 else 0,
+        "order_checksum": 5 if rank else planned_checksum(trial) - 5 * (trial.num_workers - 1),
         "weights_digests": ("same",),
         "max_resident_bytes": 100,
         "peak_device_memory_bytes": None,
