@@ -17,7 +17,7 @@ from tasks.analysis.analysis import Analysis
 from tasks.analysis.points import Point
 from tasks.domain.cell import Arm, Cell
 from tasks.domain.strategy import Strategy
-from tasks.reporting.drawing import WIDTH, Kind, encode, frame, styled
+from tasks.reporting.drawing import ALARM, GREY, INK, LOOKS, PHASE_GROUPS, WIDTH, Kind, encode, frame, styled
 from tasks.reporting.labels import (
     gap_notes,
     max_replicas,
@@ -30,7 +30,6 @@ from tasks.reporting.labels import (
 )
 from tasks.reporting.markdown import COMPARING, Chart
 from tasks.reporting.numerals import digits, level, seconds, share
-from tasks.reporting.palette import ALARM, GREY, INK, LOOKS, PHASE_GROUPS
 from tasks.results.record import PHASE_COLUMNS
 
 Fill = Literal["full", "none", "left", "bottom", "right"]

@@ -11,11 +11,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from tasks.detection.nights import Cut, NightState, Verdict
-from tasks.reporting.drawing import BOTTOM, WIDTH, encode, frame, styled
+from tasks.reporting.drawing import ALARM, BOTTOM, GREY, INK, LOOKS, WIDTH, encode, frame, styled
 from tasks.reporting.evidence import drawn_days
 from tasks.reporting.markdown import plain_line
 from tasks.reporting.numerals import digits, ratio
-from tasks.reporting.palette import ALARM, GREY, INK, LOOKS
 
 PANELS, CUTS_NAMED = 10, 8
 """Most panels of a figure; most cuts, the last ones."""

@@ -17,7 +17,7 @@ from tasks.domain.sweep import Sweep
 from tasks.domain.trial import Trial
 from tasks.reporting import charts, drawing
 from tasks.reporting.charts import draw_charts
-from tasks.reporting.palette import LOOKS, PHASE_GROUPS
+from tasks.reporting.drawing import LOOKS, PHASE_GROUPS
 from tests.analysis.example_runs import (
     MIRRORED,
     ONE,
