@@ -1,7 +1,7 @@
 """Charts: an analysis as pictures, the same bytes for the same numbers."""
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
+from collections.abc import Callable, Sequence
+from itertools import groupby, product
 from statistics import geometric_mean
 from typing import Any, Literal
 
@@ -52,9 +52,8 @@ def _training_time(analysis: Analysis) -> Figure:
             axes.plot([summary.low, summary.high], [y, y], color=look.colour, lw=6, alpha=0.4, solid_capstyle="butt")
         axes.plot([summary.median] * 2, [y - 0.38, y + 0.38], color=INK, linewidth=1.6, solid_capstyle="butt")
         apart = y + (np.linspace(-0.2, 0.2, summary.n) if summary.n > 1 else np.zeros(1))
-        for value, height, is_whole in zip(
-            summary.values, apart, point.trials["training_seconds"].notna(), strict=True
-        ):
+        are_whole = point.trials["training_seconds"].notna()
+        for value, height, is_whole in zip(summary.values, apart, are_whole, strict=True):
             fill = look.colour if is_whole else "white"
             axes.plot(value, height, look.marker, color=fill, markeredgecolor=INK, markersize=5)
         _value(axes, max(summary.values), y, seconds(summary.median))
@@ -64,8 +63,7 @@ def _training_time(analysis: Analysis) -> Figure:
     whole = _mark("o", "one trial of all epochs")
     whole.set_markerfacecolor(INK)
     keys = [whole, _mark("o", "of fewer epochs"), _mark("|", "median, with its value", 10), band]
-    points = (*analysis.points, *analysis.references)
-    return _rows(analysis, points, "Training time of an epoch", "seconds an epoch, evaluation excluded", keys, draw)
+    return _rows(analysis, "Training time of an epoch", "seconds an epoch, evaluation excluded", keys, draw)
 
 
 def _step_split(analysis: Analysis) -> Figure:
@@ -73,32 +71,23 @@ def _step_split(analysis: Analysis) -> Figure:
         step, overhead = (1000 * (point.median(name) or 0.0) for name in ("step_seconds", "overhead_seconds"))
         reduction = min(1000 * (point.median("reduction_seconds") or 0.0), max(0.0, overhead))
         is_split = point.num_replicas == 1 or point.median("overhead_seconds") is not None
-        start = 0.0
-        for width, fill, hatch in zip(
-            (step - overhead, reduction, overhead - reduction),
-            (LOOKS[point.strategy].colour if is_split else "none", "#4D4D4D", "#FFFFFF"),
-            ("", "", "//////"),
-            strict=True,
-        ):
-            axes.barh(y, max(0.0, width), 0.7, start, color=fill, edgecolor=GREY, hatch=hatch, linewidth=0.5)
-            start += max(0.0, width)
+        single = (step - overhead, LOOKS[point.strategy].colour if is_split else "none", "")
+        end = _bar(axes, y, single, (reduction, "#4D4D4D", ""), (overhead - reduction, "#FFFFFF", "//////"))
         if step:
-            _value(axes, max(start, step), y, f"{digits(step)} ms" + ("" if is_split else ", not split"))
-        return max(start, step)
+            _value(axes, max(end, step), y, f"{digits(step)} ms" + ("" if is_split else ", not split"))
+        return max(end, step)
 
     keys = [
-        Patch(fc="#7FB2D5", ec=GREY, lw=0.5, label="one device at the same per-replica batch (strategy's colour)"),
-        Patch(fc="#4D4D4D", ec=GREY, lw=0.5, label="the reduction alone"),
-        Patch(fc="#FFFFFF", ec=GREY, lw=0.5, hatch="//////", label="the rest"),
+        _piece("one device at the same per-replica batch (strategy's colour)"),
+        _piece("the reduction alone", "#4D4D4D"),
+        _piece("the rest", "#FFFFFF", "//////"),
     ]
-    points = (*analysis.points, *analysis.references)
-    return _rows(analysis, points, "Where a step goes", "milliseconds per optimizer step, medians", keys, draw)
+    return _rows(analysis, "Where a step goes", "milliseconds per optimizer step, medians", keys, draw)
 
 
 def _step_times(analysis: Analysis) -> Figure:
     points = (*analysis.points, *analysis.references)
-    found = [percentiles for point in points if (percentiles := point.step_percentiles)]
-    limit = 1150 * max((p99 for _, _, p99 in found), default=0.001)
+    limit = 1150 * max((point.step_percentiles[2] for point in points if point.step_percentiles), default=0.001)
 
     def draw(axes: Axes, point: Point, y: float) -> float:
         percentiles, milliseconds = point.step_percentiles, 1000 * point.steps["step_seconds"]
@@ -118,25 +107,20 @@ def _step_times(analysis: Analysis) -> Figure:
 
     bars = Patch(facecolor="#BBBBBB", label="windows, as far as the axis goes")
     keys = [_mark("|", "p50, with its value", 10), _mark("D", "p95", 4), _mark("x", "p99"), bars]
-    label = "milliseconds per optimizer step, mean of a window of steps"
-    return _rows(analysis, points, "Step time", label, keys, draw)
+    return _rows(analysis, "Step time", "milliseconds per optimizer step, mean of a window of steps", keys, draw)
 
 
 def _phases(analysis: Analysis) -> Figure:
     def draw(axes: Axes, point: Point, y: float) -> float:
-        start = 0.0
-        for group in PHASE_GROUPS:
-            width = sum(point.median(PHASE_COLUMNS[phase]) or 0.0 for phase in group.phases)
-            fill = group.fill or LOOKS[point.strategy].colour
-            axes.barh(y, width, 0.7, start, color=fill, edgecolor=GREY, hatch=group.hatch, linewidth=0.5)
-            start += width
-        _value(axes, start, y, seconds(point.median("wall_seconds") or 0.0))
-        return start
+        widths = [sum(point.median(PHASE_COLUMNS[phase]) or 0.0 for phase in group.phases) for group in PHASE_GROUPS]
+        fills = [group.fill or LOOKS[point.strategy].colour for group in PHASE_GROUPS]
+        end = _bar(axes, y, *zip(widths, fills, (group.hatch for group in PHASE_GROUPS), strict=True))
+        _value(axes, end, y, seconds(point.median("wall_seconds") or 0.0))
+        return end
 
-    keys = [Patch(fc=g.fill or "#7FB2D5", ec=GREY, hatch=g.hatch, lw=0.5, label=g.name) for g in PHASE_GROUPS]
+    keys = [_piece(group.name, group.fill, group.hatch) for group in PHASE_GROUPS]
     label = "seconds from launch to exit, medians by phase; the value is the whole wall time"
-    points = [p for p in (*analysis.points, *analysis.references) if p.n == 0 or p.median("wall_seconds")]
-    return _rows(analysis, points, "Where the wall time goes", label, keys, draw, is_whole=True)
+    return _rows(analysis, "Where the wall time goes", label, keys, draw, is_whole=True)
 
 
 def _scaling(analysis: Analysis) -> Figure:
@@ -179,13 +163,12 @@ def _by_batch(axes: Axes, analysis: Analysis, points: Sequence[Point], column: s
     for x, summary in enumerate(summaries):
         if summary and summary.n > 1:
             axes.plot([x] * summary.n, summary.values, look.marker, color=look.colour, markersize=3, alpha=0.6)
-    is_ratio = column == "efficiency"
-    centers = [
-        np.nan if s is None else geometric_mean(s.values) if is_ratio else s.median  # as in the tables
-        for s in summaries
-    ]
-    settings: dict[str, Any] = {"color": look.colour, "markeredgecolor": INK, "fillstyle": fill}
-    axes.plot(centers, look.line, marker=look.marker, markersize=6, **settings)
+    center = (
+        (lambda s: geometric_mean(s.values)) if column == "efficiency" else (lambda s: s.median)
+    )  # as in the tables
+    centers = [center(summary) if summary else np.nan for summary in summaries]
+    style: dict[str, Any] = {"color": look.colour, "markeredgecolor": INK, "fillstyle": fill}
+    axes.plot(centers, look.line, marker=look.marker, markersize=6, **style)
 
 
 def _fill(analysis: Analysis, cell: Cell) -> Fill:
@@ -247,21 +230,23 @@ def _curves(axes: Axes, point: Point, shift: float | None, fill: Fill) -> float:
 
 def _rows(
     analysis: Analysis,
-    points: Iterable[Point],
     title: str,
     xlabel: str,
     keys: Sequence[Any],
     draw: Callable[[Axes, Point, float], float],
     is_whole: bool = False,
 ) -> Figure:
-    """One row a point, grouped by batch size and setting; `draw` fills a row and returns how far it reaches."""
-    sweep = analysis.run.sweep
-    points = sorted(points, key=lambda point: _place(analysis, point))
-    rows: list[tuple[float, Point]] = []
-    headings: dict[str, float] = {}
-    for (batch, setting), group in groupby(points, key=lambda point: (point.global_batch_size, point.cell.setting)):
+    """One row a point, grouped by batch size and setting; `draw` fills a row and returns how far it reaches.
+
+    A chart that `is_whole` has no row of a point whose trials were all shorter.
+    """
+    sweep, rows, headings = analysis.run.sweep, list[tuple[float, Point]](), dict[str, float]()
+    points = [p for p in (*analysis.points, *analysis.references) if p.num_whole or not (is_whole and p.n)]
+    for batch, setting in product(sweep.global_batch_sizes, sweep.settings):
         top = rows[-1][0] + 2.4 if rows else 0.0
-        headings[f"batch {batch} {setting_name(sweep, setting)}".rstrip()] = top - 0.95
+        group = [p for p in points if (p.global_batch_size, p.cell.setting) == (batch, setting)]
+        if group:
+            headings[f"batch {batch} {setting_name(sweep, setting)}".rstrip()] = top - 0.95
         rows += [(top + number, point) for number, point in enumerate(group)]
     bottom, names = rows[-1][0] + 0.7, [point_name(analysis.run, point) for _, point in rows]
     left = max(LABELS, LETTER * min(36, max(map(len, [*names, *headings]))))
@@ -280,10 +265,13 @@ def _rows(
     return figure
 
 
-def _place(analysis: Analysis, point: Point) -> tuple[int, int]:
-    """Sorts points by batch size, then by setting."""
-    sweep, cell = analysis.run.sweep, point.cell
-    return sweep.global_batch_sizes.index(cell.global_batch_size), sweep.settings.index(cell.setting)
+def _bar(axes: Axes, y: float, *pieces: tuple[float, str, str]) -> float:
+    """Draw pieces of that width, fill and hatch one after the other; returns where the last ends."""
+    end = 0.0
+    for width, fill, hatch in pieces:
+        axes.barh(y, max(0.0, width), 0.7, end, color=fill, edgecolor=GREY, hatch=hatch, linewidth=0.5)
+        end += max(0.0, width)
+    return end
 
 
 def _value(axes: Axes, x: float, y: float, text: str, **settings: Any) -> None:
@@ -297,6 +285,10 @@ def _note_gaps(axes: Axes, points: Sequence[Point], x: float, side: Literal["lef
 
 def _mark(marker: str, label: str, size: float = 5.0) -> Line2D:
     return Line2D([], [], color=INK, marker=marker, markersize=size, markerfacecolor="w", linestyle="", label=label)
+
+
+def _piece(label: str, fill: str | None = None, hatch: str = "") -> Patch:
+    return Patch(facecolor=fill or "#7FB2D5", edgecolor=GREY, hatch=hatch, linewidth=0.5, label=label)
 
 
 def _strategy_keys(analysis: Analysis, points: Sequence[Point], dotted: str) -> list[Line2D]:
