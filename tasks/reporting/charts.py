@@ -16,20 +16,20 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.points import Point
 from tasks.domain.cell import Arm, Cell
+from tasks.domain.device import DeviceType
 from tasks.domain.strategy import Strategy
 from tasks.reporting.drawing import ALARM, GREY, INK, LOOKS, PHASE_GROUPS, WIDTH, Kind, encode, frame, styled
 from tasks.reporting.labels import (
-    gap_notes,
     max_replicas,
     point_name,
     setting_name,
     shortfall_name,
     strategy_name,
-    subtitle,
     tag_lines,
+    workload,
 )
 from tasks.reporting.markdown import COMPARING, Chart
-from tasks.reporting.numerals import digits, level, seconds, share
+from tasks.reporting.numerals import digits, level, plural, seconds, share, span, whole
 from tasks.results.record import PHASE_COLUMNS
 
 Fill = Literal["full", "none", "left", "bottom", "right"]
@@ -279,8 +279,9 @@ def _value(axes: Axes, x: float, y: float, text: str, **settings: Any) -> None:
 
 
 def _note_gaps(axes: Axes, points: Sequence[Point], x: float, side: Literal["left", "right"]) -> None:
-    """Say in a corner which points have no number, and why."""
-    axes.text(x, 0.02, gap_notes(points), ha=side, va="bottom", transform=axes.transAxes, color=ALARM, fontsize=6.5)
+    """Say in a corner which points have no number, and why, two lines each."""
+    gaps = [f"batch {p.global_batch_size}, {p.strategy.label}:\n{shortfall_name(p)}" for p in points if not p.n]
+    axes.text(x, 0.02, "\n".join(gaps), ha=side, va="bottom", transform=axes.transAxes, color=ALARM, fontsize=6.5)
 
 
 def _mark(marker: str, label: str, size: float = 5.0) -> Line2D:
@@ -304,7 +305,14 @@ def _strategy_keys(analysis: Analysis, points: Sequence[Point], dotted: str) -> 
 def _frame(
     analysis: Analysis, title: str, height: float, keys: Sequence[Any], heading: float = 0.0, is_whole: bool = False
 ) -> Figure:
-    return frame(title, subtitle(analysis, is_whole), tag_lines(analysis), height, keys, heading)
+    """A figure that says workload, devices, n and date; that of whole trainings alone where it `is_whole`."""
+    run, what = analysis.run, plural(max_replicas(analysis.run), analysis.run.device.label)
+    if run.device is DeviceType.CPU_SLICE:
+        what += f", {plural(run.sweep.cores_per_replica, 'core')} each: not a GPU"
+    n = span((point.num_whole if is_whole else point.n for point in analysis.points), whole)
+    n += " whole trials" if is_whole else ""
+    subtitle = f"{workload(run, 24)}  ·  {what}  ·  n = {n} a point  ·  {run.created_at:%Y-%m-%d}"
+    return frame(title, subtitle, tag_lines(analysis), height, keys, heading)
 
 
 def _panels(figure: Figure, columns: int, rows: int, left: float = 0.7, gap: float = 0.0) -> list[list[Axes]]:

@@ -77,15 +77,21 @@ def tabulate(
     run: Run, columns: Sequence[PointColumn], points: Iterable[Point], count: PointColumn, is_brief: bool = False
 ) -> str:
     """The names, the columns and n; a point without a valid trial says why in the first column and has no number."""
-    first, *others = columns
-    guarded = [
-        first._replace(cell=lambda point: first.cell(point) if point.n else escape(shortfall_name(point))),
-        *(column._replace(cell=_or_absent(column.cell)) for column in others),
-    ]
-    return table((*names(run), *guarded, count), points, is_brief)
+
+    def guarded(column: PointColumn) -> PointColumn:
+        def cell(point: Point) -> str:
+            if point.n:
+                return column.cell(point)
+            return escape(shortfall_name(point)) if column is columns[0] else ABSENT
+
+        return column._replace(cell=cell)
+
+    return table((*names(run), *map(guarded, columns), count), points, is_brief)
 
 
-def against_one_device(analysis: Analysis, header: str, form: Callable[[Comparison], str], brief: str) -> PointColumn:
+def against_one_device(
+    analysis: Analysis, header: str, form: Callable[[Comparison], str], brief: str = ""
+) -> PointColumn:
     """Something of the point's declared pair against one device."""
 
     def cell(point: Point) -> str:
@@ -101,20 +107,21 @@ def overview(analysis: Analysis) -> tuple[PointColumn, ...]:
     """The columns of the first screen, between the names and n."""
     run = analysis.run
     one, replicas = f"1 {run.device.label.split()[-1]}", max_replicas(run)
-    columns: tuple[PointColumn, ...] = (
-        Column("devices", RIGHT, lambda point: width(run, point)),
-        Column(f"s for {plural(run.sweep.num_epochs, 'epoch')}", RIGHT, _training_seconds, "training s"),
+    of_strategies = (
         against_one_device(analysis, f"speed-up v {one}", ratio_with_interval, "speed-up"),
         against_one_device(analysis, "verdict", verdict_name, "verdict"),
-        against_one_device(analysis, "strong efficiency", lambda c: efficiency(c, replicas), ""),
+        against_one_device(analysis, "strong efficiency", lambda c: efficiency(c, replicas)),
+    )
+    of_environments = (Column[Point]("times as fast as here", RIGHT, lambda p: _against_here(analysis, p), "v here"),)
+    return (
+        Column("devices", RIGHT, lambda point: width(run, point)),
+        Column(f"s for {plural(run.sweep.num_epochs, 'epoch')}", RIGHT, _training_seconds, "training s"),
+        *(() if run.sweep.versus else of_strategies),
         Column("test accuracy", RIGHT, lambda p: with_spread(p.summary("test_accuracy"), accuracy), "accuracy"),
         Column(f"s to {level(run.sweep.target_accuracy)}", RIGHT, to_target),
         Column("examples/s", RIGHT, lambda p: with_spread(p.summary("examples_per_second"))),
+        *(of_environments if run.sweep.versus else ()),
     )
-    if run.sweep.versus is None:
-        return columns
-    compared = [column for column in columns if not column.header.startswith(("speed-up", "strong", "verdict"))]
-    return (*compared, Column("times as fast as here", RIGHT, lambda p: _against_here(analysis, p), "v here"))
 
 
 def _against_here(analysis: Analysis, point: Point) -> str:
@@ -128,10 +135,6 @@ def _training_seconds(point: Point) -> str:
     if summary is None:
         return "short trials only"
     return with_spread(summary) + ("" if summary.n == point.n else f" [n = {summary.n}]")
-
-
-def _or_absent(cell: Callable[[Point], str]) -> Callable[[Point], str]:
-    return lambda point: cell(point) if point.n else ABSENT
 
 
 def _of_planned(point: Point) -> str:

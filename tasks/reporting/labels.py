@@ -161,20 +161,3 @@ def shortfall_name(point: Point) -> str:
     names = [problem_name(problem) for problem in point.problems] or [MISSING]
     counted = {name: names.count(name) for name in names}
     return ", ".join(name if count == 1 else f"{name} ({count} blocks)" for name, count in counted.items())
-
-
-def subtitle(analysis: Analysis, is_whole: bool = False) -> str:
-    """What a chart must say of itself: workload, devices, n and date; of whole trainings alone where it `is_whole`."""
-    run = analysis.run
-    what = plural(max_replicas(run), run.device.label)
-    if run.device is DeviceType.CPU_SLICE:
-        what += f", {plural(run.sweep.cores_per_replica, 'core')} each: not a GPU"
-    n = span((point.num_whole if is_whole else point.n for point in analysis.points), whole)
-    n += " whole trials" if is_whole else ""
-    return f"{workload(run, 24)}  ·  {what}  ·  n = {n} a point  ·  {run.created_at:%Y-%m-%d}"
-
-
-def gap_notes(points: Iterable[Point]) -> str:
-    """Two lines for each point without a number: `batch 128, MirroredStrategy` and `failed: timeout`."""
-    empty = [point for point in points if not point.n]
-    return "\n".join(f"batch {p.global_batch_size}, {p.strategy.label}:\n{shortfall_name(p)}" for p in empty)

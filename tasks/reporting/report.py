@@ -13,16 +13,11 @@ from tasks.reporting.charts import draw_charts
 from tasks.reporting.comparison import describe_original
 from tasks.reporting.files import CHARTS, PAGE, REPORT, new_files, write_text
 from tasks.reporting.html import data_uri
-from tasks.reporting.loops import describe_loops
 from tasks.reporting.markdown import Chart, Edition, escape
 from tasks.reporting.measurements import MEASUREMENTS, TRAINING_TIME, describe
 from tasks.reporting.opening import open_report
-from tasks.reporting.provenance import (
-    describe_failures,
-    describe_machine,
-    describe_repetition,
-    describe_validity,
-)
+from tasks.reporting.provenance import describe_failures, describe_machine, describe_repetition, describe_validity
+from tasks.reporting.steps import describe_loops
 from tasks.results.error import ResultsError
 from tasks.results.run import Run, decode_run, encode_run
 from tasks.results.store import Tables, read_tables, write_tables

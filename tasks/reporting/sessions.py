@@ -12,16 +12,10 @@ from tasks.reporting.grid import TOLD_APART
 from tasks.reporting.labels import devices_in_full, one_device, tag_lines, workload
 from tasks.reporting.markdown import LEFT, RIGHT, Column, bullets, escape, field, table
 from tasks.reporting.numerals import ABSENT, digits, level, plural, ratio_with_interval
+from tasks.reporting.provenance import FACTS
 
-SOFTWARE = {
-    "stratbench": "stratbench_version",
-    "tensorflow": "tensorflow_version",
-    "keras": "keras_version",
-    "numpy": "numpy_version",
-    "python": "python_version",
-    "operating system": "operating_system",
-}
-"""What the table of differences may say beside the commit: its first column, and where the fact comes from."""
+SOFTWARE = ("stratbench", "tensorflow", "keras", "numpy", "python", "operating system")
+"""What the table of differences may say beside the commit."""
 
 
 def describe_sessions(sessions: Sessions, a_name: str, b_name: str) -> str:
@@ -58,7 +52,7 @@ def _side(side: str, analysis: Analysis, name: str) -> str:
 
 def _software(a: Analysis, b: Analysis) -> str:
     facts = {"commit": (_commits(a), _commits(b))}
-    facts |= {fact: (_versions(a, column), _versions(b, column)) for fact, column in SOFTWARE.items()}
+    facts |= {fact: (_versions(a, FACTS[fact]), _versions(b, FACTS[fact])) for fact in SOFTWARE}
     columns = (
         Column[str]("software", LEFT, str),
         Column[str]("A", LEFT, lambda fact: facts[fact][0]),

@@ -1,14 +1,16 @@
-"""Steps: where a step's time goes, and how it varies."""
+"""Steps: where a step's time goes, how it varies, and what the loop makes of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tasks.analysis.analysis import Analysis
+from tasks.analysis.loops import LoopEffect
 from tasks.analysis.statistics import Verdict
+from tasks.analysis.summary import Summary
 from tasks.domain.strategy import Strategy
 from tasks.reporting.grid import PointColumn, median
-from tasks.reporting.labels import basis, cell_name, counts
-from tasks.reporting.markdown import RIGHT, Column, field
-from tasks.reporting.numerals import digits, milliseconds, ratio_with_interval, share, span, whole
+from tasks.reporting.labels import basis, cell_name, counts, one_device, strategy_code
+from tasks.reporting.markdown import LEFT, RIGHT, Column, field, table
+from tasks.reporting.numerals import extent, milliseconds, ratio, ratio_with_interval, share, span, whole
 
 
 def find_step_split(analysis: Analysis) -> str:
@@ -78,8 +80,8 @@ def find_step_times(analysis: Analysis) -> str:
     fast, slow = (pick(medians, key=medians.__getitem__) for pick in (min, max))
     tail = max(tails, key=tails.__getitem__)
     return (
-        f"Median step from {digits(1000 * medians[fast])} ms ({fast}) to {digits(1000 * medians[slow])} ms ({slow}); "
-        f"the widest tail, p99 / p50, is {digits(tails[tail])} x ({tail}; {counts(analysis.points)} a point)."
+        f"Median step from {_with_unit(medians[fast])} ({fast}) to {_with_unit(medians[slow])} ({slow}); the widest "
+        f"tail, p99 / p50, is {ratio(tails[tail])} ({tail}; {counts(analysis.points)} a point)."
     )
 
 
@@ -94,9 +96,9 @@ SPLIT_NOTE = (
     "for each other, the update of every copy, and caches and memory that they share."
 )
 STEP_TIMES: tuple[PointColumn, ...] = (
-    field("p50 ms", RIGHT, "step_percentiles", lambda percentiles: digits(1000 * percentiles[0])),
-    field("p95 ms", RIGHT, "step_percentiles", lambda percentiles: digits(1000 * percentiles[1])),
-    field("p99 ms", RIGHT, "step_percentiles", lambda percentiles: digits(1000 * percentiles[2])),
+    field("p50 ms", RIGHT, "step_percentiles", lambda percentiles: milliseconds(percentiles[0])),
+    field("p95 ms", RIGHT, "step_percentiles", lambda percentiles: milliseconds(percentiles[1])),
+    field("p99 ms", RIGHT, "step_percentiles", lambda percentiles: milliseconds(percentiles[2])),
     Column("windows", RIGHT, lambda point: f"{len(point.steps):,}"),
     Column("steps a window", RIGHT, lambda point: span(point.steps["num_steps"].nlargest(1), whole)),
 )
@@ -104,3 +106,41 @@ STEP_NOTE = (
     "One value is the mean step of a window of consecutive steps, between two readings of the clock; percentiles "
     "are taken inside each trial, then the median over trials. They describe and decide nothing."
 )
+
+
+def describe_loops(analysis: Analysis) -> Iterator[str]:
+    """The finding and its table; nothing where the sweep has one loop."""
+    first, against, effects = analysis.setting.loop, one_device(analysis.run), analysis.loop_effects
+    if not effects:
+        return
+    parts = []
+    for loop in dict.fromkeys(effect.other.setting.loop for effect in effects):
+        ratios = _medians(effect.ratios for effect in effects if effect.other.setting.loop is loop)
+        quotients = _medians(effect.quotients for effect in effects if effect.other.setting.loop is loop)
+        part = f"{span(ratios, ratio)} as fast as {loop.label}" if ratios else f"in no block beside {loop.label}"
+        if quotients:
+            part += f" (a strategy's speed-up against {against} was {span(quotients, ratio)} that under {loop.label})"
+        parts.append(part)
+    blocks = span((effect.ratios.n for effect in effects if effect.ratios), whole)
+    text = f"With strategy, batch and block the same, {first.label} trained {', and '.join(parts)}"
+    yield f"{text}; medians over blocks, n = {blocks}."
+    columns: tuple[Column[LoopEffect], ...] = (
+        Column("strategy", LEFT, lambda effect: strategy_code(analysis.run.sweep, effect.cell)),
+        field("batch", RIGHT, "cell.global_batch_size"),
+        field("other loop", LEFT, "other.setting.loop"),
+        field(f"`{first}` times as fast", RIGHT, "ratios", _median),
+        field("range over blocks", RIGHT, "ratios", extent),
+        field(f"speed-up, `{first}`", RIGHT, "speedups", _median),
+        field("speed-up, other loop", RIGHT, "other_speedups", _median),
+        field("quotient", RIGHT, "quotients", _median),
+        field("blocks", RIGHT, "ratios", lambda ratios: whole(ratios.n)),
+    )
+    yield table(columns, effects)
+
+
+def _median(summary: Summary) -> str:
+    return ratio(summary.median)
+
+
+def _medians(summaries: Iterable[Summary | None]) -> list[float]:
+    return [summary.median for summary in summaries if summary]
