@@ -1,5 +1,6 @@
 """Points: the cells of the grid, each with the numbers of its valid trials."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -69,6 +70,11 @@ class Point:
         """The median of a column of `Frames.valid`; None without a value."""
         summary = self.summary(column)
         return summary.median if summary else None
+
+
+def medians(points: Iterable[Point], column: str) -> list[float]:
+    """The median of a column of `Frames.valid` at each point that has one."""
+    return [value for point in points if (value := point.median(column)) is not None]
 
 
 def default_cells(sweep: Sweep, strategy: Strategy) -> tuple[Cell, ...]:

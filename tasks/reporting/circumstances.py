@@ -6,12 +6,13 @@ from typing import Any
 import pandas as pd
 from pydantic import TypeAdapter
 
-from tasks.detection.nights import Cut, Verdict
+from tasks.detection.nights import Cut
 from tasks.detection.series import CELL, ENVIRONMENT
 from tasks.domain.cell import Arm, Cell
 from tasks.domain.outcome import Status
 from tasks.domain.trial import Role
 from tasks.reporting.evidence import Evidence, rows_of
+from tasks.reporting.labels import grouped
 from tasks.reporting.markdown import LEFT, RIGHT, Column, bullets, escape, field, folded, table
 from tasks.reporting.numerals import ABSENT, plural, span, whole
 from tasks.results.history import Night
@@ -22,11 +23,9 @@ MOST_ROWS = 12
 
 def describe_changes(evidence: Evidence, is_brief: bool) -> Iterator[str]:
     """Changes of states, of the software and of baselines."""
-    moved, cuts = dict[str, list[Verdict]](), evidence.tonight.cuts
-    for verdict in evidence.ranked:
-        if verdict.before not in (None, verdict.state):
-            moved.setdefault(f"{verdict.before} last night, {verdict.state} tonight", []).append(verdict)
-    yield bullets([f"{text}: {evidence.names(verdicts)}." for text, verdicts in moved.items()] or ["No state changed."])
+    cuts, moved = evidence.tonight.cuts, [v for v in evidence.ranked if v.before not in (None, v.state)]
+    groups = grouped(moved, lambda verdict: f"{verdict.before} last night, {verdict.state} tonight")
+    yield bullets([f"{text}: {evidence.names(own)}." for text, own in groups.items()] or ["No state changed."])
     yield from _describe_software(evidence, is_brief)
     if cuts:
         yield "New baselines, the latest first: by what both arms share, or because somebody accepted a change."

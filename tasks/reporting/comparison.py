@@ -4,7 +4,7 @@ from statistics import geometric_mean
 
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.claims import Claim, Evidence, Measure
-from tasks.analysis.points import Point
+from tasks.analysis.points import Point, medians
 from tasks.analysis.published import PublishedSetup, load_published
 from tasks.analysis.statistics import MIN_VERDICT_BLOCKS, Verdict
 from tasks.domain.device import DeviceType
@@ -52,9 +52,7 @@ def _figures(analysis: Analysis) -> tuple[Column[PublishedSetup], ...]:
         return [point for point in analysis.points_of(setup.strategy) if setup.covers(point.global_batch_size)]
 
     def ours(header: str, column: str, form: Form) -> Column[PublishedSetup]:
-        return Column(
-            header, RIGHT, lambda setup: span((v for p in points(setup) if (v := p.median(column)) is not None), form)
-        )
+        return Column(header, RIGHT, lambda setup: span(medians(points(setup), column), form))
 
     return (
         field("set-up of the original", LEFT, "name"),

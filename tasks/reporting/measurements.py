@@ -1,6 +1,5 @@
 """The measurements: one section a chart, each with its finding and its table."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.analysis.analysis import Analysis
-from tasks.analysis.points import Point
+from tasks.analysis.points import Point, medians
 from tasks.analysis.statistics import Estimate, estimate
 from tasks.domain.outcome import Phase
 from tasks.domain.strategy import Strategy
@@ -18,6 +17,7 @@ from tasks.reporting.grid import N_WHOLE, N, PointColumn, against_one_device, me
 from tasks.reporting.labels import (
     basis,
     cell_name,
+    grouped,
     max_replicas,
     one_device,
     problem_name,
@@ -112,20 +112,19 @@ def describe(measurement: Measurement, analysis: Analysis, edition: Edition) -> 
 
 
 def _find_training_time(analysis: Analysis) -> str:
-    best, won = analysis.best_points(), defaultdict[str, list[Point]](list)
+    best = analysis.best_points()
     if not best:
         return f"No trial gave a valid result {basis(analysis)}."
-    for point in best:
-        won[strategy_name(analysis.run.sweep, point.cell)].append(point)
+    won = grouped(best, lambda point: strategy_name(analysis.run.sweep, point.cell))
     name, points = max(won.items(), key=lambda item: len(item[1]))
-    own = span((p.median("seconds_per_epoch") or 0.0 for p in points), seconds)
+    own = span(medians(points, "seconds_per_epoch"), seconds)
     if len(analysis.run.sweep.strategies) == 1:
         return f"{name} trained an epoch in {own} {basis(analysis)}."
     where = f"{len(points)} of {plural(len(best), 'batch size')}"
     text = f"{name} has the smallest median time of an epoch, over all trials, at {where}: {own}"
     batches = {point.global_batch_size for point in points}
     at = [point for point in analysis.points_of(Strategy.ONE_DEVICE) if point.global_batch_size in batches]
-    singles = [value for point in at if (value := point.median("seconds_per_epoch"))]
+    singles = medians(at, "seconds_per_epoch")
     if singles and points[0].strategy is not Strategy.ONE_DEVICE:
         text += f", against {span(singles, seconds)} on {one_device(analysis.run)}"
     return f"{text} {basis(analysis)}."
@@ -178,7 +177,7 @@ def _find_phases(analysis: Analysis) -> str:
         for p in analysis.points
         if (wall := p.median("wall_seconds")) is not None
     ]
-    gaps = [value for p in analysis.points if (value := p.median("unexplained_seconds")) is not None]
+    gaps = medians(analysis.points, "unexplained_seconds")
     return (
         f"Training takes {span((training / wall for wall, training in times), share)} of a trial's wall time; "
         f"the rest is {span((wall - training for wall, training in times), seconds)}, of which no phase explains at "

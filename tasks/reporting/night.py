@@ -17,6 +17,7 @@ from tasks.reporting.evidence import MEANING, Evidence, drawn_days, name_of, row
 from tasks.reporting.files import CHARTS, REPORT, new_files, write_text
 from tasks.reporting.files import PAGE as RUN_PAGE
 from tasks.reporting.html import data_uri
+from tasks.reporting.labels import grouped
 from tasks.reporting.markdown import LEFT, RIGHT, Column, bullets, escape, fence, field, folded, plain_line, table
 from tasks.reporting.numerals import ABSENT, between, digits, level, plural, ratio, seconds, share, shown, span, whole
 from tasks.reporting.trends import draw_trends
@@ -91,9 +92,7 @@ def _title(evidence: Evidence) -> str:
 
 def _coverage(evidence: Evidence) -> str:
     tonight, known, rows = evidence.tonight, evidence.sample, rows_of(evidence.nights[-1])
-    counts = Counter(
-        [verdict.state for verdict in tonight.verdicts] + [NightState.NOT_MEASURED] * len(evidence.tonight.never)
-    )
+    counts = Counter([verdict.state for verdict in tonight.verdicts] + [NightState.NOT_MEASURED] * len(tonight.never))
     states = ", ".join(f"{counts[state]} {state}" for state in NightState if counts[state]) or "none"
     text = f"COVERAGE: {plural(evidence.num_cells, 'cell')}: {states}; {(rows['status'] == Status.VALID).sum()} of "
     text += f"{plural(len(rows), 'trial')} with a record are valid. Run {escape(tonight.run_name)} {tonight.ending}; "
@@ -110,10 +109,8 @@ def _coverage(evidence: Evidence) -> str:
 
 def _answer(evidence: Evidence) -> Iterator[str]:
     """A sentence for all cells and machines of which the same is to be said, the worst first."""
-    groups = dict[str, list[Verdict]]()
-    for verdict in evidence.ranked:
-        groups.setdefault(_said(evidence, verdict), []).append(verdict)
-    groups = {text.replace(MEASURED, _measured(verdicts)): verdicts for text, verdicts in groups.items()}
+    said = grouped(evidence.ranked, lambda verdict: _said(evidence, verdict))
+    groups = {text.replace(MEASURED, _measured(verdicts)): verdicts for text, verdicts in said.items()}
     cells = [verdict for verdict in groups.pop(NightState.OK, []) if verdict.cell]
     for number, (text, verdicts) in enumerate(groups.items()):
         if number == MOST_SENTENCES:
@@ -247,9 +244,7 @@ def _caption(tonight: Tonight) -> str:
 
 def _describe_trend(evidence: Evidence, images: Sequence[str], is_brief: bool) -> Iterator[str]:
     """The charts, then their values."""
-    states = dict[NightState, list[Verdict]]()
-    for verdict in evidence.ranked:
-        states.setdefault(verdict.worst, []).append(verdict)
+    states = grouped(evidence.ranked, lambda verdict: verdict.worst)
     finding = "; ".join(f"{state}: {evidence.names(verdicts)}" for state, verdicts in states.items())
     if images:
         yield (

@@ -1,14 +1,14 @@
 """The first screen: what was measured on what, the answer with its condition, and the table of points."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from math import prod, sqrt
 
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.loops import LoopEffect
-from tasks.analysis.pairs import AccuracyPair, Pair
-from tasks.analysis.points import Point
+from tasks.analysis.pairs import Pair
+from tasks.analysis.points import Point, medians
 from tasks.analysis.statistics import (
     ACCURACY_MARGIN,
     MIN_ACCURACY_BLOCKS,
@@ -25,6 +25,7 @@ from tasks.reporting.labels import (
     cell_name,
     counts,
     devices_in_full,
+    grouped,
     one_device,
     said,
     setting_name,
@@ -195,9 +196,7 @@ def _accuracy(analysis: Analysis) -> str:
         return "Accuracy: one strategy, nothing to compare."
     seeds = [pair.comparison.n for pair in pairs]
     n = plural(seeds[0], "seed") if len(set(seeds)) == 1 else f"{span(seeds, whole)} seeds"
-    by_verdict = defaultdict[AccuracyVerdict, list[AccuracyPair]](list)
-    for pair in pairs:
-        by_verdict[pair.comparison.verdict].append(pair)
+    by_verdict = grouped(pairs, lambda pair: pair.comparison.verdict)
     basis = f"n = {n} x {plural(pairs[0].num_batch_sizes, 'batch size')}"
     if set(by_verdict) == {AccuracyVerdict.EQUIVALENT}:
         return f"Accuracy does not differ: equivalent within {margin} between all strategies ({basis})."
@@ -212,15 +211,13 @@ def _accuracy(analysis: Analysis) -> str:
 
 def _answer_versus(analysis: Analysis) -> Iterator[str]:
     """What the other environment's pairs say, the differing ones by name."""
-    found = defaultdict[Verdict, list[Pair]](list)
-    for pair in analysis.pairs:
-        if pair.comparison.n >= MIN_VERDICT_BLOCKS:
-            found[pair.comparison.verdict].append(pair)
-    counted = ", ".join(f"{len(found[verdict])} {verdict}" for verdict in Verdict)
+    decided = [pair for pair in analysis.pairs if pair.comparison.n >= MIN_VERDICT_BLOCKS]
+    found = grouped(decided, lambda pair: pair.comparison.verdict)
+    counted = ", ".join(f"{len(found.get(verdict, []))} {verdict}" for verdict in Verdict)
     n = span((pair.comparison.n for pair in analysis.pairs), whole)
     yield f"Of {plural(len(analysis.pairs), 'point')}, the other environment against this one: {counted} (n = {n})."
     for verdict in (Verdict.SLOWER, Verdict.FASTER):
-        for pair in found[verdict]:
+        for pair in found.get(verdict, []):
             name = cell_name(analysis.run.sweep, pair.against)
             yield f"{name} is {verdict} there: {ratio_with_interval(pair.comparison)} as fast as here."
     few = [pair.comparison.n for pair in analysis.pairs if pair.comparison.n < MIN_VERDICT_BLOCKS]
@@ -244,10 +241,8 @@ def _compare_loops(analysis: Analysis) -> Iterator[str]:
 
 def _both_sides(analysis: Analysis, effects: list[LoopEffect]) -> str:
     """The speed-ups of each strategy under the other loop and under the first, by batch size."""
-    first, by_name, parts = analysis.setting.loop.label, defaultdict[str, list[LoopEffect]](list), []
-    for effect in effects:
-        by_name[strategy_name(analysis.run.sweep, effect.cell)].append(effect)
-    for name, own in by_name.items():
+    first, parts = analysis.setting.loop.label, []
+    for name, own in grouped(effects, lambda effect: strategy_name(analysis.run.sweep, effect.cell)).items():
         others, firsts = ([e.other_speedups for e in own], [e.speedups for e in own])
         batches = ", ".join(str(effect.cell.global_batch_size) for effect in own)
         parts.append(f"{name} trained {_listed(others)} as fast at batch {batches}, under {first} {_listed(firsts)}")
@@ -323,13 +318,13 @@ def _cost(analysis: Analysis, best: Point) -> str:
 
 
 def _accuracies(analysis: Analysis) -> str:
-    medians = [value for point in analysis.points if (value := point.median("test_accuracy")) is not None]
-    if not medians:
+    found = medians(analysis.points, "test_accuracy")
+    if not found:
         return "Test accuracy: no trial has trained every epoch yet."
-    mean, num_examples = sum(medians) / len(medians), analysis.run.num_test_examples
+    mean, num_examples = sum(found) / len(found), analysis.run.num_test_examples
     error = sqrt(mean * (1 - mean) / num_examples)  # binomial, over independent examples
-    text = f"Test accuracy after {plural(analysis.run.sweep.num_epochs, 'epoch')}: {span(medians, accuracy)} over "
-    text += f"{plural(len(medians), 'point')} (medians); {num_examples:,} test examples alone give a "
+    text = f"Test accuracy after {plural(analysis.run.sweep.num_epochs, 'epoch')}: {span(found, accuracy)} over "
+    text += f"{plural(len(found), 'point')} (medians); {num_examples:,} test examples alone give a "
     return f"{text}standard error of {percentage_points(error)}."
 
 

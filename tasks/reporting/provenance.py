@@ -6,11 +6,12 @@ from typing import Any
 
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.machines import VERSIONS, Machine
+from tasks.analysis.points import medians
 from tasks.domain.device import DeviceType
 from tasks.domain.outcome import InvalidReason
 from tasks.domain.strategy import Strategy
 from tasks.reporting.grid import names
-from tasks.reporting.labels import devices_in_full, max_replicas, point_name
+from tasks.reporting.labels import devices_in_full, grouped, max_replicas, point_name
 from tasks.reporting.markdown import LEFT, RIGHT, Column, Edition, bullets, escape, fence, field, folded, table
 from tasks.reporting.numerals import ABSENT, gibibytes, on_off, plural, share, span, whole
 
@@ -140,7 +141,7 @@ def _device(analysis: Analysis) -> Iterator[str]:
         ("max_resident_bytes", "Peak resident memory of a trial, over its processes"),
         ("peak_device_memory_bytes", "Peak memory of the fullest GPU of a trial"),
     ):
-        if memory := [value for p in analysis.points if (value := p.median(column)) is not None]:
+        if memory := medians(analysis.points, column):
             yield f"{what}: {span(memory, gibibytes)} (medians)."
 
 
@@ -148,15 +149,12 @@ def _utilisation(analysis: Analysis) -> Iterator[str]:
     """How busy each strategy kept what it held, and what others took of it."""
     points = (*analysis.points, *analysis.references)
     for column, what in (("cpu_utilisation", "cores"), ("gpu_utilisation", "GPUs")):
-        found: dict[str, list[float]] = {}
-        for point in points:
-            if (value := point.median(column)) is not None:
-                found.setdefault(point_name(analysis.run, point), []).append(value)
-        if found:
-            parts = "; ".join(f"{name} {span(values, share)}" for name, values in found.items())
+        known = [point for point in points if point.median(column) is not None]
+        groups = grouped(known, lambda point: point_name(analysis.run, point))
+        if groups:
+            parts = "; ".join(f"{name} {span(medians(own, column), share)}" for name, own in groups.items())
             yield f"Busy share of the {what} that a trial held, while it trained (medians): {parts}."
-    taken = [value for point in points if (value := point.median("contention")) is not None]
-    if taken:
+    if taken := medians(points, "contention"):
         yield f"Taken of a trial's cores by other processes meanwhile: {span(taken, share)} (medians)."
 
 
