@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,6 +33,7 @@ from tests.reporting.reports import (
 )
 
 LOOPS = grid(strategies=(ONE, MIRRORED), loops=(Loop.FUSED, Loop.KERAS_FIT))
+UNDECIDED = "inconclusive: {} blocks would probably decide"
 ACCURACY = {ONE: 0.9901, MIRRORED: 0.9898, WORKERS: 0.9903}
 
 
@@ -120,56 +120,35 @@ def test_table_holds_hand_computed_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("speed", "noise", "sentence"),
+    ("speed", "noise", "found"),
     [
-        (1.8, 0.01, "1.80 x (1.77 to 1.83) as fast as one CPU slice (faster, n = 6)"),
-        (1.01, 0.005, "1.01 x (1.00 to 1.02) as fast as one CPU slice (equivalent, n = 6)"),
-        (
-            1.05,
-            0.2,
-            "1.05 x (0.791 to 1.39) as fast as one CPU slice (inconclusive: more than 200 blocks would probably "
-            "decide, n = 6)",
-        ),
+        (1.8, 0.01, "1.80 x (1.77 to 1.83) as fast as one CPU slice (faster"),
+        (1.01, 0.005, "1.01 x (1.00 to 1.02) as fast as one CPU slice (equivalent"),
+        (1.05, 0.2, f"1.05 x (0.791 to 1.39) as fast as one CPU slice ({UNDECIDED.format('more than 200')}"),
     ],
 )
-def test_answer_says_the_verdict_of_the_fastest_point(
-    tmp_path: Path, speed: float, noise: float, sentence: str
-) -> None:
+def test_answer_says_the_verdict_of_the_fastest_point(tmp_path: Path, speed: float, noise: float, found: str) -> None:
     text = write_text(tmp_path, pair(), paced(speed, unsplit=1.0, noise=noise))
-    assert f"Against the others at that batch size: {sentence}." in sentences(text)[0]
+    assert f"Against the others at that batch size: {found}, n = 6)." in sentences(text)[0]
     assert not any("decides nothing" in sentence for sentence in sentences(text))
     assert "Verdicts at 95 %, Holm's rule over 2 declared pairs; the widest pair is known to " in paragraphs(text)[1]
 
 
 @pytest.mark.parametrize(
-    ("unsplit", "noise", "sentence"),
+    ("unsplit", "noise", "ratio", "verdict", "answer"),
     [
-        (1.2, 0.01, "1.50 x (1.48 to 1.52) as fast as one device with all 2 cores (faster, n = 6): splitting pays."),
-        (
-            2.4,
-            0.01,
-            "0.750 x (0.741 to 0.759) as fast as one device with all 2 cores (slower, n = 6): do not split it.",
-        ),
-        (
-            1.8,
-            0.01,
-            "1.00 x (0.989 to 1.01) as fast as one device with all 2 cores (equivalent, n = 6): splitting makes no "
-            "difference.",
-        ),
-        (
-            1.65,
-            0.08,
-            "1.09 x (0.995 to 1.20) as fast as one device with all 2 cores (inconclusive: about 23 blocks would "
-            "probably decide, n = 6): whether splitting pays is open.",
-        ),
+        (1.2, 0.01, "1.50 x (1.48 to 1.52)", "faster", "splitting pays"),
+        (2.4, 0.01, "0.750 x (0.741 to 0.759)", "slower", "do not split it"),
+        (1.8, 0.01, "1.00 x (0.989 to 1.01)", "equivalent", "splitting makes no difference"),
+        (1.65, 0.08, "1.09 x (0.995 to 1.20)", UNDECIDED.format("about 23"), "whether splitting pays is open"),
     ],
 )
 def test_splitting_is_answered_by_the_verdict_on_the_same_hardware_unsplit(
-    tmp_path: Path, unsplit: float, noise: float, sentence: str
+    tmp_path: Path, unsplit: float, noise: float, ratio: str, verdict: str, answer: str
 ) -> None:
-    text = write_text(tmp_path, pair(), paced(1.8, unsplit, noise))
-    assert (
-        sentences(text)[1] == f"Where this hardware is given and not added, MirroredStrategy at batch 64 is {sentence}"
+    assert sentences(write_text(tmp_path, pair(), paced(1.8, unsplit, noise)))[1] == (
+        f"Where this hardware is given and not added, MirroredStrategy at batch 64 is {ratio} as fast as one device "
+        f"with all 2 cores ({verdict}, n = 6): {answer}."
     )
 
 
@@ -183,32 +162,17 @@ def test_hardware_is_not_said_to_be_best_unused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("num_blocks", "difference", "swing", "sentence"),
     [
-        (
-            3,
-            0.001,
-            0.0,
-            "Accuracy does not differ: equivalent within 0.30 points between all strategies (n = 3 seeds x ",
-        ),
-        (3, 0.005, 0.0, "Accuracy within 0.30 points (n = 3 seeds x 1 batch size): different: mirrored v one_device."),
-        (
-            4,
-            0.002,
-            0.004,
-            "Accuracy within 0.30 points (n = 4 seeds x 1 batch size): inconclusive: mirrored v one_device.",
-        ),
-        (
-            2,
-            0.0,
-            0.0,
-            "Accuracy: not decidable (n = 2 seeds x 1 batch size; at least 3 whole trainings of each needed).",
-        ),
+        (3, 0.001, 0.0, "Accuracy does not differ: equivalent within 0.30 points between all strategies ({})."),
+        (3, 0.005, 0.0, "Accuracy within 0.30 points ({}): different: mirrored v one_device."),
+        (4, 0.002, 0.004, "Accuracy within 0.30 points ({}): inconclusive: mirrored v one_device."),
+        (2, 0.0, 0.0, "Accuracy: not decidable ({}; at least 3 whole trainings of each needed)."),
     ],
 )
 def test_accuracy_is_answered_by_its_own_verdict(
     tmp_path: Path, num_blocks: int, difference: float, swing: float, sentence: str
 ) -> None:
     text = write_text(tmp_path, pair(num_blocks), paced(1.8, accuracy=difference, swing=swing))
-    assert sentences(text)[2].startswith(sentence)
+    assert sentences(text)[2] == sentence.format(f"n = {num_blocks} seeds x 1 batch size")
 
 
 EFFECTS = {
@@ -227,13 +191,8 @@ def test_words_of_a_verdict_stand_where_there_is_one(tmp_path: Path, effect: str
     text = write_text(tmp_path, pair(num_blocks), paced(**pace, accuracy=0.005))
     assert verdicts_in(text) == (words if num_blocks >= 6 else set())
     assert not re.search(r"\b(better|worse|wins?|beats?)\b", text.split("\n## The original report", 1)[0])
-
-
-@pytest.mark.parametrize("num_blocks", [5, 6])
-def test_evidence_of_a_claim_has_a_verdict_where_there_is_one(tmp_path: Path, num_blocks: int) -> None:
-    text = write_text(tmp_path, pair(num_blocks), paced(1.8))
-    seen = "".join(row[2] for row in tables_of(section_of(text, "The original report"))[1])
-    assert bool(re.search(r"\d x, (faster|slower|equivalent|inconclusive)", seen)) is (num_blocks >= 6)
+    evidence = "".join(row[2] for row in tables_of(section_of(text, "The original report"))[1])
+    assert bool(re.search(r"\d x, (faster|slower|equivalent|inconclusive)", evidence)) is (num_blocks >= 6)
 
 
 def test_whole_trainings_have_their_own_n_beside_short_ones(tmp_path: Path) -> None:
@@ -249,100 +208,75 @@ def test_whole_trainings_have_their_own_n_beside_short_ones(tmp_path: Path) -> N
     assert "In parentheses behind a median of n = 3: the range, smallest to largest." in text
     convergence = rows_of(tables_of(section_of(text, "Convergence"))[0])
     assert [row["whole trials that reached 98.5 %"] for row in convergence[:2]] == ["0 of 3", "0 of 3"]
+    for rows in (rows_of(tables_of(text)[0]), convergence):
+        assert [row["s to 98.5 %"] for row in rows] == ["not reached", "not reached", "—"], "no reference was whole"
     trials = next(table for table in tables_of(text) if "epochs" in table[0])
     assert [row["epochs"] for row in rows_of(trials)] == [*"222111", *"222111", *"111111"]
 
 
-def test_target_is_not_called_unreached_where_no_training_was_whole(tmp_path: Path) -> None:
-    text = write_text(tmp_path, pair(num_epochs=2), paced(1.8))
-    for table in (tables_of(text)[0], tables_of(section_of(text, "Convergence"))[0]):
-        assert [row["s to 98.5 %"] for row in rows_of(table)] == ["not reached", "not reached", "—"]
-
-
 def test_run_that_goes_on_is_marked_as_a_first_answer(tmp_path: Path) -> None:
-    text = write_text(tmp_path, pair(), lambda t: paced(1.8)(t) if t.block < 3 else None, **RUNNING)
-    assert text.startswith(
-        "# FIRST ANSWER, NOT THE END: 2 blocks of at least 6 begun, 8 of 24 trials valid. MNIST, reference CNN on "
-    )
-    assert "8 of 24 trials valid" in paragraphs(text)[1]
-    assert "16 missing" in paragraphs(text)[1]
-
-
-def test_run_that_goes_on_after_a_failure_is_marked_as_both(tmp_path: Path) -> None:
     def outcome_of(trial: Trial) -> Outcome:
-        return make_failure(trial) if trial.block == 2 else paced(1.8)(trial) if trial.block == 1 else None
+        return paced(1.8)(trial) if trial.block < 3 else None
 
-    text = write_text(tmp_path, pair(), outcome_of, **RUNNING)
-    assert "FIRST ANSWER, NOT THE END" in paragraphs(text)[0]
-    assert "FAILED" in paragraphs(text)[0]
-
-
-def slowed(trial: Trial) -> Outcome:
-    return dataclasses.replace(realistic(trial), slowdown=0.05)
+    title, coverage, *_ = paragraphs(write_text(tmp_path / "well", pair(), outcome_of, **RUNNING))
+    assert title.startswith("# FIRST ANSWER, NOT THE END: 2 blocks of at least 6 begun, 8 of 24 trials valid. MNIST, ")
+    assert "8 of 24 trials valid" in coverage
+    assert "16 missing" in coverage
+    failing = write_text(
+        tmp_path / "ill", pair(), lambda t: make_failure(t) if t.block == 2 else outcome_of(t), **RUNNING
+    )
+    assert re.match("# FIRST ANSWER, NOT THE END: .*FAILED", failing)
 
 
 def test_run_that_was_slowed_on_purpose_says_so_and_judges_no_claim(tmp_path: Path) -> None:
-    text = write_text(tmp_path, grid(num_epochs=1), slowed)
+    text = write_text(tmp_path, grid(num_epochs=1), lambda t: dataclasses.replace(realistic(t), slowdown=0.05))
     assert text.startswith("# SLOWED ON PURPOSE: by 5 %, as a test. MNIST, reference CNN on 2 CPU slices")
     claims = tables_of(section_of(text, "The original report"))[1]
     assert [row[2].partition(".")[0] for row in claims[1:]].count("This run was slowed on purpose") == 10
 
 
 @pytest.mark.parametrize(
-    ("num_blocks", "speed", "expected"),
+    ("num_blocks", "speed", "counts", "sentence"),
     [
-        (
-            6,
-            0.9,
-            "0 faster, 1 slower, 0 equivalent, 0 inconclusive (n = 6).** **OneDeviceStrategy at batch 64 is slower "
-            "there: 0.900 x (0.890 to 0.910) as fast as here.**",
-        ),
-        (
-            6,
-            1.1,
-            "1 faster, 0 slower, 0 equivalent, 0 inconclusive (n = 6).** **OneDeviceStrategy at batch 64 is faster "
-            "there: 1.10 x (1.09 to 1.11) as fast as here.**",
-        ),
-        (6, 1.01, "0 faster, 0 slower, 1 equivalent, 0 inconclusive (n = 6).**"),
-        (3, 0.9, "(n = 3).** **No verdict (3 blocks, at least 6 needed).**"),
+        (6, 0.9, "0 faster, 1 slower, 0 equivalent, 0 inconclusive", "slower there: 0.900 x (0.890 to 0.910)"),
+        (6, 1.1, "1 faster, 0 slower, 0 equivalent, 0 inconclusive", "faster there: 1.10 x (1.09 to 1.11)"),
+        (6, 1.01, "0 faster, 0 slower, 1 equivalent, 0 inconclusive", None),
+        (3, 0.9, "0 faster, 0 slower, 0 equivalent, 0 inconclusive", "No verdict (3 blocks, at least 6 needed)."),
     ],
 )
 def test_versus_answers_whether_the_other_environment_is_slower(
-    tmp_path: Path, num_blocks: int, speed: float, expected: str
+    tmp_path: Path, num_blocks: int, speed: float, counts: str, sentence: str | None
 ) -> None:
     text = write_text(tmp_path, versus(num_blocks), paced(speed))
-    title, coverage, answer, *_ = paragraphs(text)
-    assert title.endswith(": is the other environment slower?")
-    assert f"(1 strategy x 1 batch size x 2 environments, {num_blocks} blocks)" in coverage
-    assert answer.startswith("**Of 1 point, the other environment against this one: ")
-    assert answer.endswith(expected)
+    assert paragraphs(text)[0].endswith(": is the other environment slower?")
+    assert f"(1 strategy x 1 batch size x 2 environments, {num_blocks} blocks)" in paragraphs(text)[1]
+    first, *others = sentences(text)
+    assert first == f"Of 1 point, the other environment against this one: {counts} (n = {num_blocks})."
+    if sentence and "there" in sentence:
+        sentence = f"OneDeviceStrategy at batch 64 is {sentence} as fast as here."
+    assert others == ([sentence] if sentence else [])
     assert [row["environment"] for row in rows_of(tables_of(text)[0])] == ["here", "other"]
     assert "## Scaling" not in text
     assert "one_device: other v here" in section_of(text, "How sure")
 
 
-def test_versus_counts_no_verdict_below_six_blocks(tmp_path: Path) -> None:
-    assert not re.search(r"[1-9] inconclusive", paragraphs(write_text(tmp_path, versus(5), paced(0.9)))[2])
-
-
 @pytest.mark.parametrize(
-    ("factor", "ratios", "order"),
-    [(2.5, "0.739 x, 0.738 x, 0.748 x", "turns round"), (1.5, "1.23 x, 1.23 x, 1.25 x", "is the same")],
+    ("factors", "said"),
+    [
+        ((2.5, 2.5, 2.5), "turns round: {} 0.739 x, 0.738 x, 0.748 x {} 64, 128, 256, {} 1.85 x, 1.84 x, 1.87 x"),
+        ((1.5, 1.5, 1.5), "is the same: {} 1.23 x, 1.23 x, 1.25 x {} 64, 128, 256, {} 1.85 x, 1.84 x, 1.87 x"),
+        ((1.5, 2.5, 1.5), "turns round: {} 0.738 x {} 128, {} 1.84 x"),
+    ],
 )
 def test_first_screen_says_what_the_other_loops_make_of_the_order(
-    tmp_path: Path, factor: float, ratios: str, order: str
+    tmp_path: Path, factors: tuple[float, ...], said: str
 ) -> None:
-    text = write_text(tmp_path, LOOPS, lambda t: in_loop(t, factor))
-    assert (
-        f"Under Keras fit the order against one CPU slice {order}: MirroredStrategy trained {ratios} as fast at batch "
-        "64, 128, 256, under the fused loop 1.85 x, 1.84 x, 1.87 x (n = 1; described, not decided)."
-    ) in sentences(text)
+    """By batch size, how many times as long mirrored trains under Keras fit."""
+    by_batch = dict(zip(LOOPS.global_batch_sizes, factors, strict=True))
+    text = write_text(tmp_path, LOOPS, lambda t: in_loop(t, by_batch.get(t.global_batch_size, 1.0)))
+    said = said.format("MirroredStrategy trained", "as fast at batch", "under the fused loop")
+    assert f"Under Keras fit the order against one CPU slice {said} (n = 1; described, not decided)." in sentences(text)
     assert "MirroredStrategy at batch 256 under the fused loop has the smallest training time" in sentences(text)[0]
-
-
-def test_order_that_turns_round_at_one_batch_is_named_with_that_batch_alone(tmp_path: Path) -> None:
-    text = write_text(tmp_path, LOOPS, lambda t: in_loop(t, 2.5 if t.global_batch_size == 128 else 1.5))
-    assert "turns round: MirroredStrategy trained 0.738 x as fast at batch 128, under the fused loop 1.84 x" in text
 
 
 def test_order_under_another_loop_is_not_known_without_one_device(tmp_path: Path) -> None:
@@ -405,32 +339,3 @@ def test_pair_without_a_common_block_is_no_result(tmp_path: Path) -> None:
         "with all 2 cores in the same block: whether splitting pays is not known."
     )
     assert "- Cost of MirroredStrategy at batch 64: 13.2 device-seconds an epoch (n = 1)." in text
-
-
-@pytest.mark.parametrize("outcome_of", [lambda t: None, make_failure], ids=["missing", "failed"])
-def test_nothing_valid_is_still_a_report_and_no_answer(tmp_path: Path, outcome_of: Callable[[Trial], Outcome]) -> None:
-    parts = paragraphs(write_text(tmp_path, outcome_of=outcome_of))
-    assert parts[0].startswith("# NOT MEASURED: 0 of 13 trials valid.")
-    assert parts[2] == "**No trial gave a valid result (0 of 9).** **There is nothing to compare and no answer.**"
-
-
-def test_smoke_run_answers_no_question(tmp_path: Path) -> None:
-    text = write_text(tmp_path, grid(max_train_examples=2048, num_epochs=1))
-    assert text.startswith("# SMOKE: first 2,048 training examples only. MNIST")
-    assert "its times and accuracies answer no question" in paragraphs(text)[3]
-
-
-def test_text_from_outside_cannot_become_markup(tmp_path: Path) -> None:
-    evil = "<img src=x onerror=alert(1)>|`x`\n# heading\n| cell | https://evil.example"
-
-    def outcome_of(trial: Trial) -> Outcome:
-        return make_failure(trial, evil) if trial.strategy is ONE else exact(trial)
-
-    sweep = grid(dataset=f"/data/{evil}")
-    text = write_text(tmp_path, sweep, outcome_of, command="run ```\n## Not a heading", run_name=evil)
-    assert "<img" not in text
-    assert "https://" not in text
-    assert "\n# heading" not in text
-    assert "````sh\nrun ```\n## Not a heading\n````" in text
-    for table in tables_of(text):
-        assert {len(row) for row in table} == {len(table[0])}
