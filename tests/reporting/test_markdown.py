@@ -267,12 +267,19 @@ def test_whole_trainings_alone_are_counted_where_the_others_say_nothing(texts: d
         ("going on", "# FIRST ANSWER, NOT THE END: 1 block of at least 6 begun, 13 of 78 trials valid. MNIST"),
         ("smoke", "# SMOKE: first 2,048 training examples only. MNIST"),
         ("empty", "# NOT MEASURED: 0 of 13 trials valid. MNIST"),
+        ("all failed", "# NOT MEASURED: 0 of 13 trials valid. MNIST"),
         ("wide", f"# MNIST, reference CNN on 2 CPU slices (2 cores each): {QUESTION}"),
         ("gpus", f"# MNIST, reference CNN on 4 GPUs: {QUESTION}"),
     ],
 )
 def test_title_says_what_was_measured_and_in_what_state(texts: dict[str, str], name: str, beginning: str) -> None:
     assert texts[name].startswith(beginning)
+
+
+def test_smoke_runs_and_empty_ones_answer_no_question(texts: dict[str, str]) -> None:
+    assert "its times and accuracies answer no question" in paragraphs(texts["smoke"])[3]
+    nothing = "**No trial gave a valid result (0 of 9).** **There is nothing to compare and no answer.**"
+    assert paragraphs(texts["empty"])[2] == paragraphs(texts["all failed"])[2] == nothing
 
 
 def test_cpu_slices_are_never_taken_for_gpus(texts: dict[str, str]) -> None:

@@ -34,6 +34,7 @@ from tests.reporting.reports import (
 
 LOOPS = grid(strategies=(ONE, MIRRORED), loops=(Loop.FUSED, Loop.KERAS_FIT))
 UNDECIDED = "inconclusive: {} blocks would probably decide"
+THERE = "OneDeviceStrategy at batch 64 is {} there: {} as fast as here."
 ACCURACY = {ONE: 0.9901, MIRRORED: 0.9898, WORKERS: 0.9903}
 
 
@@ -236,25 +237,23 @@ def test_run_that_was_slowed_on_purpose_says_so_and_judges_no_claim(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("num_blocks", "speed", "counts", "sentence"),
+    ("num_blocks", "speed", "counts", "others"),
     [
-        (6, 0.9, "0 faster, 1 slower, 0 equivalent, 0 inconclusive", "slower there: 0.900 x (0.890 to 0.910)"),
-        (6, 1.1, "1 faster, 0 slower, 0 equivalent, 0 inconclusive", "faster there: 1.10 x (1.09 to 1.11)"),
-        (6, 1.01, "0 faster, 0 slower, 1 equivalent, 0 inconclusive", None),
-        (3, 0.9, "0 faster, 0 slower, 0 equivalent, 0 inconclusive", "No verdict (3 blocks, at least 6 needed)."),
+        (6, 0.9, (0, 1, 0, 0), [THERE.format("slower", "0.900 x (0.890 to 0.910)")]),
+        (6, 1.1, (1, 0, 0, 0), [THERE.format("faster", "1.10 x (1.09 to 1.11)")]),
+        (6, 1.01, (0, 0, 1, 0), []),
+        (3, 0.9, (0, 0, 0, 0), ["No verdict (3 blocks, at least 6 needed)."]),
     ],
 )
 def test_versus_answers_whether_the_other_environment_is_slower(
-    tmp_path: Path, num_blocks: int, speed: float, counts: str, sentence: str | None
+    tmp_path: Path, num_blocks: int, speed: float, counts: tuple[int, ...], others: list[str]
 ) -> None:
     text = write_text(tmp_path, versus(num_blocks), paced(speed))
     assert paragraphs(text)[0].endswith(": is the other environment slower?")
     assert f"(1 strategy x 1 batch size x 2 environments, {num_blocks} blocks)" in paragraphs(text)[1]
-    first, *others = sentences(text)
-    assert first == f"Of 1 point, the other environment against this one: {counts} (n = {num_blocks})."
-    if sentence and "there" in sentence:
-        sentence = f"OneDeviceStrategy at batch 64 is {sentence} as fast as here."
-    assert others == ([sentence] if sentence else [])
+    counted = "{} faster, {} slower, {} equivalent, {} inconclusive".format(*counts)
+    first = f"Of 1 point, the other environment against this one: {counted} (n = {num_blocks})."
+    assert sentences(text) == [first, *others]
     assert [row["environment"] for row in rows_of(tables_of(text)[0])] == ["here", "other"]
     assert "## Scaling" not in text
     assert "one_device: other v here" in section_of(text, "How sure")
