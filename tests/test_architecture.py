@@ -51,6 +51,7 @@ def test_module_keeps_the_import_rules(path: Path) -> None:
         assert not any(i.startswith("tasks.training.worker") for i in found)
     if "prefect" in top(path):
         assert parts[0] == "flows" or parts[-1] == "task"
+    assert "matplotlib.pyplot" not in found, "it keeps every figure, for all threads"
     if "matplotlib" in top(path):
         assert name in ("tasks.reporting.charts", "tasks.reporting.drawing", "tasks.reporting.trends")
     if "pyarrow" in top(path):

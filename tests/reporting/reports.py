@@ -20,6 +20,8 @@ from tests.analysis.example_runs import (
     realistic,
 )
 
+EVIDENCE = Path(__file__).parents[2] / "reports" / "evidence" / "headline-2-cores"
+"""The committed report."""
 CHARTS = ["01-training-time", "02-scaling", "03-convergence", "04-step-split", "05-phases", "06-step-times"]
 RUNNING = {"end": None}
 """Of a run that goes on, or was cut short."""

@@ -11,15 +11,8 @@ from tasks.reporting import numerals
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (31.24, "31.2"),
-        (5768.2, "5,770"),
-        (0.012345, "0.0123"),
-        (99.96, "100"),
-        (9.996, "10.0"),
-        (123456.0, "123,000"),
-        (0.0, "0"),
-        (-0.5, "-0.500"),
-        (1.0, "1.00"),
+        *((31.24, "31.2"), (5768.2, "5,770"), (0.012345, "0.0123"), (99.96, "100"), (9.996, "10.0")),
+        *((123456.0, "123,000"), (0.0, "0"), (-0.5, "-0.500"), (1.0, "1.00")),
     ],
 )
 def test_three_significant_digits_without_an_exponent(value: float, text: str) -> None:
@@ -43,14 +36,13 @@ def test_quantities_have_forms_of_their_own() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1.0, "1"), (0.5, ".5"), (0.049, ".049"), (0.03125, ".031"), (0.00092, ".00092"), (1e-4, ".0001")],
+    [
+        *((1.0, "1"), (0.5, ".5"), (0.049, ".049"), (0.03125, ".031"), (0.00092, ".00092"), (1e-4, ".0001")),
+        *((9.99e-5, "< .0001"), (0.0, "< .0001")),
+    ],
 )
-def test_p_value_has_two_significant_digits_and_no_leading_zero(value: float, text: str) -> None:
+def test_p_value_has_two_significant_digits_no_leading_zero_and_is_never_0(value: float, text: str) -> None:
     assert numerals.p_value(value) == text
-
-
-def test_p_value_that_is_next_to_nothing_is_a_bound_and_never_0() -> None:
-    assert numerals.p_value(9.99e-5) == numerals.p_value(0.0) == "< .0001"
 
 
 def test_ratio_has_its_interval_where_the_pair_was_tested() -> None:
@@ -61,21 +53,23 @@ def test_ratio_has_its_interval_where_the_pair_was_tested() -> None:
     assert numerals.ratio_with_interval(empty) == "—"
 
 
-def test_range_is_written_from_three_values_on() -> None:
-    assert numerals.extent(Summary((1.5, 1.6))) == "—"
-    assert numerals.extent(Summary((1.5, 1.6, 1.4))) == "1.40 to 1.60"
-
-
-def test_spread_is_written_from_three_values_on() -> None:
+@pytest.mark.parametrize(
+    ("values", "spread", "extent"),
+    [
+        ((31.0, 32.0), "31.5", "—"),
+        ((31.0, 32.0, 30.0), "31.0 (30.0 to 32.0)", "30.0 to 32.0"),
+        ((31.0, 32.0, 30.0, 33.0, 29.0, 34.0, 28.0, 35.0, 27.0), "31.0 (28.0 to 34.0)", "27.0 to 35.0"),
+    ],
+)
+def test_spread_is_written_from_three_values_on(values: tuple[float, ...], spread: str, extent: str) -> None:
+    """Of so many as nine, the interval leaves out the extremes."""
+    assert numerals.with_spread(Summary(values)) == spread
+    assert numerals.extent(Summary(values)) == extent
     assert numerals.with_spread(None) == "—"
-    assert numerals.with_spread(Summary((31.0, 32.0))) == "31.5"
-    assert numerals.with_spread(Summary((31.0, 32.0, 30.0))) == "31.0 (30.0 to 32.0)"
-    assert numerals.with_spread(Summary((31.0, 32.0, 30.0, 33.0, 29.0, 34.0, 28.0, 35.0, 27.0))) == (
-        "31.0 (28.0 to 34.0)"
-    ), "from so many on the interval leaves out the extremes"
 
 
-def test_span_of_equal_texts_is_one() -> None:
-    assert numerals.span((31.01, 31.02), numerals.seconds) == "31.0 s"
-    assert numerals.span((), numerals.seconds) == "—"
-    assert numerals.span((33.0, 31.0), numerals.seconds) == "31.0 s to 33.0 s"
+@pytest.mark.parametrize(
+    ("values", "text"), [((31.01, 31.02), "31.0 s"), ((), "—"), ((33.0, 31.0), "31.0 s to 33.0 s")]
+)
+def test_span_of_equal_texts_is_one(values: tuple[float, ...], text: str) -> None:
+    assert numerals.span(values, numerals.seconds) == text
