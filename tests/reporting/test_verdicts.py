@@ -4,56 +4,38 @@ from dataclasses import replace
 from pathlib import Path
 
 from flows.judging import final_state
-from tasks.detection.nights import Tonight, judge_nights
+from tasks.detection.nights import judge_nights
 from tasks.domain.exit_code import ExitCode
 from tasks.reporting.verdicts import describe_tonight
 from tasks.results.history import Ending
-from tests.detection.example_nights import NUM_NIGHTS, Change, Row, make_nights, replay, slower
+from tests.detection.example_nights import NUM_NIGHTS, Row, make_nights, replay, slower
 
 LAST = NUM_NIGHTS - 1
 
 
-def in_last(change: Change) -> Change:
-    return lambda night, row: change(night, row) if night == LAST else row
-
-
-def said(tonight: Tonight) -> str:
-    """State and reason of the first cell."""
-    return " ".join(list(describe_tonight(tonight))[2].split()[3:])
-
-
 def test_five_nights_that_tell_nothing_are_told_apart_and_none_is_green() -> None:
-    def driver(night: int, row: Row) -> Row:
-        return row | ({"gpu_driver": "580"} if night == LAST else {"gpu_driver": "570"})
+    def few(night: int, row: Row) -> Row | None:
+        return row if night < LAST or row["block"] <= 5 else None
 
-    found = {
-        "empty": replay(in_last(lambda night, row: None)),
-        "partial": replay(in_last(lambda night, row: row if row["block"] <= 5 else None), last=Ending.STOPPED),
-        "crashed": replay(in_last(lambda night, row: row if row["block"] <= 5 else None), last=Ending.CRASHED),
-        "first": replay(num_nights=1),
-        "driver": replay(driver),
-    }
-    assert {name: said(tonight) for name, tonight in found.items()} == {
-        "empty": "NOT MEASURED 2026-01-20 — 0 19",
-        "partial": "INCONCLUSIVE 2026-01-20 — 5 19 the night was stopped",
-        "crashed": "FAILED 2026-01-20 — 5 19 the night crashed",
-        "first": "NO BASELINE 2026-01-01 — 6 0 0 of 10 comparable nights before",
-        "driver": "NO BASELINE 2026-01-20 — 6 0 2026-01-20: gpu_driver was 570, now 580; 0 of 10 comparable nights "
-        "before",
-    }
-    assert {name: tonight.exit_code for name, tonight in found.items()} == {
-        "empty": ExitCode.NOT_MEASURED,
-        "partial": ExitCode.INCONCLUSIVE,
-        "crashed": ExitCode.FAILED,
-        "first": ExitCode.NO_BASELINE,
-        "driver": ExitCode.NO_BASELINE,
-    }
+    def driver(night: int, row: Row) -> Row:
+        return row | {"gpu_driver": "580" if night == LAST else "570"}
+
+    cut = "2026-01-20: gpu_driver was 570, now 580; "
+    for tonight, code, words in (
+        (replay(lambda night, row: row if night < LAST else None), ExitCode.NOT_MEASURED, "2026-01-20 — 0 19"),
+        (replay(few, last=Ending.STOPPED), ExitCode.INCONCLUSIVE, "2026-01-20 — 5 19 the night was stopped"),
+        (replay(few, last=Ending.CRASHED), ExitCode.FAILED, "2026-01-20 — 5 19 the night crashed"),
+        (replay(num_nights=1), ExitCode.NO_BASELINE, "2026-01-01 — 6 0 0 of 10 comparable nights before"),
+        (replay(driver), ExitCode.NO_BASELINE, f"2026-01-20 — 6 0 {cut}0 of 10 comparable nights before"),
+    ):
+        assert tonight.exit_code is code
+        first_cell = list(describe_tonight(tonight))[2]
+        assert " ".join(first_cell.split()[3:]) == f"{code.name.replace('_', ' ')} {words}"
 
 
 def test_first_line_says_the_night_its_state_and_the_method() -> None:
     line = next(describe_tonight(replay(slower(18), again=[18])))
     assert line == "Night of 2026-01-20: REGRESSED (nightly-019; 20 nights so far, against a control)"
-    assert len(make_nights()) == NUM_NIGHTS
     weaker = next(describe_tonight(replay(last=Ending.CRASHED)))
     assert "nightly-019, crashed; 20 nights so far" in weaker
 
