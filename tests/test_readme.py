@@ -28,11 +28,6 @@ METHOD = (ROOT / "docs" / "method.md").read_text()
 RESULTS = (ROOT / "docs" / "results.md").read_text()
 
 
-def subparsers() -> dict[str, argparse.ArgumentParser]:
-    (action,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
-    return dict(action.choices)
-
-
 def test_every_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z ]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     known = {word for line in targets for word in line.split()}
@@ -49,31 +44,23 @@ def test_readme_names_every_deployment_and_the_schedule() -> None:
     assert f"{int(hour):02}:{int(minute):02} {schedule['timezone']}" in README
 
 
-def test_readme_names_every_command_and_strategy() -> None:
-    for command in ("run", "report"):
-        assert f"stratbench {command}" in README
+def test_command_line_page_lists_every_command_option_and_strategy() -> None:
+    (action,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    assert set(re.findall(r"^\| `stratbench (\w+)", COMMAND_LINE, re.MULTILINE)) == set(action.choices)
+    options = {o for a in action.choices["run"]._actions for o in a.option_strings if o not in ("-h", "--help")}
+    assert set(re.findall(r"^\| `(--[\w-]+)` \|", COMMAND_LINE, re.MULTILINE)) == options
     for strategy in Strategy:
         assert strategy in COMMAND_LINE
-
-
-def test_command_line_page_lists_every_command_option_and_default() -> None:
-    commands = subparsers()
-    assert set(re.findall(r"^\| `stratbench (\w+)", COMMAND_LINE, re.MULTILINE)) == set(commands)
-    options = {o for a in commands["run"]._actions for o in a.option_strings if o not in ("-h", "--help")}
-    assert set(re.findall(r"^\| `(--[\w-]+)` \|", COMMAND_LINE, re.MULTILINE)) == options
+    for command in ("run", "report"):
+        assert f"stratbench {command}" in README
 
 
 def test_command_line_page_lists_every_exit_code() -> None:
     assert set(map(int, re.findall(r"^\| (\d+) \|", COMMAND_LINE, re.MULTILINE))) == set(ExitCode)
 
 
-def test_method_page_lists_every_reason() -> None:
-    for reason in (*InvalidReason, *FailureReason):
-        assert f"`{reason}`" in METHOD
-
-
-def test_method_page_explains_every_loop_precision_and_reduction() -> None:
-    for choice in (*Loop, *Precision, *Reduction):
+def test_method_page_explains_every_reason_loop_precision_and_reduction() -> None:
+    for choice in (*InvalidReason, *FailureReason, *Loop, *Precision, *Reduction):
         assert f"`{choice}`" in METHOD
     for precision, tolerance in TOLERANCES.items():
         assert f"| `{precision}` | {tolerance:g} |" in METHOD
@@ -90,29 +77,21 @@ def test_results_page_is_the_schema(name: str, columns: tuple[schema.Column, ...
         for c, kind in zip(columns, escaped, strict=True)
     ]
     assert f"Schema version {schema.VERSION}" in RESULTS
-
-
-def test_changelog_mentions_the_schema_version() -> None:
     assert f"Schema version {schema.VERSION}" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_headline_of_the_readme_follows_from_the_evidence() -> None:
     run, tables = read_report(ROOT / "reports" / "evidence" / "headline-2-cores")
-    analysis = analyze(run, tables)
+    analysis, readme = analyze(run, tables), " ".join(README.split())
     for strategy in (Strategy.MIRRORED, Strategy.MULTI_WORKER_MIRRORED):
         points = analysis.points_of(strategy)
         for is_unsplit in (False, True):
             pairs = [analysis.pair_of(point.cell, Strategy.ONE_DEVICE, is_unsplit) for point in points]
             found = [ratio_with_interval(pair.comparison).replace(" x", "") for pair in pairs if pair]
             assert len(found) == 3
-            assert " / ".join(found) in flat(README), (strategy, is_unsplit)
-            assert ", ".join(dict.fromkeys(pair.comparison.verdict for pair in pairs if pair)) in flat(README)
+            assert " / ".join(found) in readme, (strategy, is_unsplit)
+            assert ", ".join(dict.fromkeys(pair.comparison.verdict for pair in pairs if pair)) in readme
         seconds = [point.median("training_seconds") for point in points]
-        assert " / ".join(digits(value) for value in seconds if value) in flat(README)
-    assert f"n = {analysis.num_blocks}" in README
+        assert " / ".join(digits(value) for value in seconds if value) in readme
+    assert f"n = {analysis.num_blocks}" in readme
     assert {str(pair.comparison.verdict) for pair in analysis.accuracy_pairs} == {"equivalent"}
-
-
-def flat(text: str) -> str:
-    """The text without its line breaks."""
-    return " ".join(text.split())

@@ -154,9 +154,8 @@ def test_nights_without_a_verdict_say_why() -> None:
     assert row in text_of(make_nights(newer))
     assert "- The night was stopped: what it measured is never part of a baseline." in text_of(nights)
     undecided = answer_of(text_of(make_nights(slower(LAST))))[0]
-    assert re.fullmatch(
-        "mirrored, batch 128 is INCONCLUSIVE: 1.1.+ nights\\), far out and not measured again.", undecided
-    )
+    assert undecided.startswith("mirrored, batch 128 is INCONCLUSIVE: 1.1")
+    assert undecided.endswith(" nights), far out and not measured again.")
     nothing = text_of(tonight_only(lambda night, row: None))
     assert paragraphs(nothing)[0].endswith(": NOT MEASURED, 2 of 2 cells")
     assert answer_of(nothing) == ["All 2 cells are NOT MEASURED: n = 0 blocks, at least 4 needed."]

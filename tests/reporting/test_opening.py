@@ -75,18 +75,11 @@ def test_one_block_gives_an_answer_that_decides_nothing(tmp_path: Path) -> None:
         "Accuracy: not decidable (n = 1 seed x 3 batch sizes; at least 3 whole trainings of each needed).",
         "This describes what was seen and decides nothing: no verdict (1 block, at least 6 needed).",
     ]
-    assert notes.splitlines() == [
-        "- Adding hardware, times as fast as one CPU slice: MirroredStrategy 1.85 x at batch 64 (n = 1), 1.84 x at "
-        "batch 128 (n = 1), 1.87 x at batch 256 (n = 1); MultiWorkerMirroredStrategy 1.39 x at batch 64 (n = 1), "
-        "1.55 x at batch 128 (n = 1), 1.71 x at batch 256 (n = 1).",
-        "- Batch sizes are described, no test compares them: MirroredStrategy 6.60 s an epoch at batch 64 (98.5 % "
-        "after 19.8 s), 6.40 s an epoch at batch 128 (98.5 % after 19.2 s), 6.20 s an epoch at batch 256 (98.5 % after "
-        "18.6 s); medians, n = 1.",
+    assert [note for note in notes.splitlines() if note.startswith(("- Cost", "- Test"))] == [
         "- Cost of MirroredStrategy at batch 256: 12.4 device-seconds an epoch against 11.6 on one CPU slice: a strong "
         "scaling efficiency of 94 % (n = 1).",
         "- Test accuracy after 5 epochs: 98.98 % to 99.03 % over 9 points (medians); 10,000 test examples alone give a "
         "standard error of 0.10 points.",
-        "- Condition: a CPU slice is a fixed set of cores, not a GPU; nothing here is measured on GPUs.",
     ]
 
 
@@ -306,19 +299,14 @@ def test_left_out_combination_is_named_with_its_reason(tmp_path: Path) -> None:
     assert "Left out" not in coverage
 
 
-def test_other_strategy_without_a_value_is_named_with_its_reason(tmp_path: Path) -> None:
-    text = write_text(tmp_path, outcome_of=lambda t: make_failure(t) if t.strategy is WORKERS else exact(t))
-    expected = r"; MultiWorkerMirroredStrategy has no valid trial (failed: worker\_killed).**"
-    assert expected in paragraphs(text)[2]
-
-
 def test_strategy_that_always_fails_leaves_the_verdicts_on_the_others(tmp_path: Path) -> None:
     def outcome_of(trial: Trial, *strategies: str) -> Outcome:
         return make_failure(trial) if trial.strategy in strategies else paced(1.8)(trial)
 
     sweep = grid(6, global_batch_sizes=(64,), num_epochs=1)
     found = sentences(write_text(tmp_path / "one", sweep, lambda t: outcome_of(t, WORKERS)))
-    assert "as fast as one CPU slice (faster, n = 6); MultiWorkerMirroredStrategy has no valid trial" in found[0]
+    failed = r"MultiWorkerMirroredStrategy has no valid trial (failed: worker\_killed (6 blocks))"
+    assert found[0].endswith(f"as fast as one CPU slice (faster, n = 6); {failed}.")
     assert not any("decides nothing" in sentence for sentence in found)
     found = sentences(write_text(tmp_path / "both", sweep, lambda t: outcome_of(t, WORKERS, ONE)))
     assert found[-1].endswith("decides nothing: no verdict (0 blocks, at least 6 needed).")

@@ -34,18 +34,13 @@ def analyses(tmp_path_factory: pytest.TempPathFactory) -> tuple[Analysis, Analys
 
 def test_table_has_both_ratios_their_quotient_and_both_times(analyses: tuple[Analysis, Analysis]) -> None:
     text = describe_sessions(compare_sessions(*analyses), "runs/a", "runs/b")
-    header, one, mirrored = tables_of(section_of(text, "Point by point"))[0]
-    first = ["strategy", "batch", "A: times as fast as one device", "B: the same", "B / A", "A: s/epoch", "B: s/epoch"]
-    assert header == first
-    assert one == ["one_device", "64", "baseline", "baseline", "—", "30.0, n = 3", "30.0, n = 4"]
-    assert mirrored == [
-        "mirrored",
-        "64",
-        "2.01 x (1.57 to 2.58), n = 3",
-        "2.86 x (2.33 to 3.51), n = 4",
-        "1.42 x (1.14 to 1.77)",
-        "14.9, n = 3",
-        "10.5, n = 4",
+    assert tables_of(section_of(text, "Point by point"))[0] == [
+        ["strategy", "batch", "A: times as fast as one device", "B: the same", "B / A", "A: s/epoch", "B: s/epoch"],
+        ["one_device", "64", "baseline", "baseline", "—", "30.0, n = 3", "30.0, n = 4"],
+        [
+            *("mirrored", "64", "2.01 x (1.57 to 2.58), n = 3", "2.86 x (2.33 to 3.51), n = 4"),
+            *("1.42 x (1.14 to 1.77)", "14.9, n = 3", "10.5, n = 4"),
+        ],
     ]
 
 
@@ -67,26 +62,21 @@ def test_without_an_interval_the_ratios_stand_alone(analyses: tuple[Analysis, An
 
 def test_software_that_differs_is_listed_and_the_rest_is_not(analyses: tuple[Analysis, Analysis]) -> None:
     a, b = analyses
-    b = with_software(b, "2.22.0", commit="f" * 40, is_commit_clean=False, stratbench_version="0.2.0")
-    text = describe_sessions(compare_sessions(a, b), "a", "b")
+    ours = "0123456789abcdef0123456789abcdef01234567"
+    newer = with_software(b, "2.22.0", commit="f" * 40, is_commit_clean=False, stratbench_version="0.2.0")
+    text = describe_sessions(compare_sessions(a, newer), "a", "b")
     assert tables_of(section_of(text, "What differs in software"))[0][1:] == [
-        ["commit", "0123456789abcdef0123456789abcdef01234567", f"{'f' * 40} with uncommitted changes"],
+        ["commit", ours, f"{'f' * 40} with uncommitted changes"],
         ["stratbench", "0.1.0", "0.2.0"],
         ["tensorflow", "2.21.0", "2.22.0"],
     ]
-    outside = with_software(analyses[1], commit=None, is_commit_clean=None)
-    text = describe_sessions(compare_sessions(a, outside), "a", "b")
-    assert tables_of(section_of(text, "What differs in software"))[0][1:] == [
-        ["commit", "0123456789abcdef0123456789abcdef01234567", "—"]
-    ]
+    text = describe_sessions(compare_sessions(a, with_software(b, commit=None, is_commit_clean=None)), "a", "b")
+    assert tables_of(section_of(text, "What differs in software"))[0][1:] == [["commit", ours, "—"]]
 
 
 def test_columns_name_what_tells_the_points_apart(tmp_path: Path) -> None:
-    axes: dict[str, Any] = {
-        "reductions": (Reduction.AUTO, Reduction.HIERARCHICAL_COPY),
-        "loops": (Loop.STEP, Loop.FUSED),
-    }
-    a = session(tmp_path / "a", (0.5,), **axes)
+    reductions = (Reduction.AUTO, Reduction.HIERARCHICAL_COPY)
+    a = session(tmp_path / "a", (0.5,), reductions=reductions, loops=(Loop.STEP, Loop.FUSED))
     b = session(tmp_path / "b", (0.5,), strategies=(ONE, MIRRORED, WORKERS), loops=(Loop.STEP,))
     text = describe_sessions(compare_sessions(a, b), "a", "b")
     header, one, mirrored = tables_of(section_of(text, "Point by point"))[0]
@@ -97,8 +87,7 @@ def test_columns_name_what_tells_the_points_apart(tmp_path: Path) -> None:
 
 
 def test_what_a_reader_must_know_of_a_run_stands_beside_its_name(tmp_path: Path) -> None:
-    part: dict[str, Any] = {"max_train_examples": 2048}
-    a, b = session(tmp_path / "a", (0.5,), **part), session(tmp_path / "b", (0.6,), **part)
+    a, b = (session(tmp_path / name, (0.5,), max_train_examples=2048) for name in "ab")
     text = describe_sessions(compare_sessions(a, b), "a", "b")
     assert text.count("SMOKE: first 2,048 training examples only") == 2
 

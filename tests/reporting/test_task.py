@@ -13,9 +13,7 @@ from prefect.client.schemas.objects import Artifact
 from prefect.testing.utilities import prefect_test_harness
 
 from tasks.analysis.analysis import analyze
-from tasks.domain.sweep import Sweep
 from tasks.reporting import drawing, task
-from tasks.results.run import End
 from tests.analysis.example_runs import fill, make_run
 from tests.reporting.reports import RUNNING, paced, pair
 
@@ -27,11 +25,9 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     """The task after so many blocks of a run of two."""
     monkeypatch.setattr(drawing, "DPI", 20)
     monkeypatch.setattr(task, "get_run_logger", lambda: logging.getLogger("run"))
-    sweep: Sweep = pair(2)
 
     def call(num_blocks: int, artifact: UUID | None) -> Awaitable[UUID | None]:
-        end = {"end": End(reason="2 blocks are recorded", num_blocks=2)} if num_blocks == 2 else RUNNING
-        run = make_run(sweep, **end)
+        run = make_run(pair(2), **({} if num_blocks == 2 else RUNNING))
         folder = fill(tmp_path / f"run-{num_blocks}", run, lambda t: paced(1.8)(t) if t.block <= num_blocks else None)
         tables = folder.read()
         return task.write_run_report.fn(analyze(run, tables), tables, str(tmp_path / "report"), artifact)
