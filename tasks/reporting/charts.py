@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from itertools import groupby, product
 from statistics import geometric_mean
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.points import Point
@@ -35,10 +35,9 @@ from tasks.results.record import PHASE_COLUMNS
 Fill = Literal["full", "none", "left", "bottom", "right"]
 ROW, LABELS, LETTER = 0.25, 2.2, 0.082
 """Height of a row, widths of row labels and of a letter, in inches."""
-KINDS: tuple[Kind, ...] = ("svg", "png")
 NUM_BINS = 160
 """Of a distribution."""
-FILLS: tuple[Fill, ...] = ("full", "none", "left", "bottom", "right")
+FILLS: tuple[Fill, ...] = get_args(Fill)
 """How the markers of a strategy's reductions are filled, in the sweep's order."""
 
 
@@ -139,8 +138,8 @@ def _scaling(analysis: Analysis) -> Figure:
                 rates = [ideal * (point.median("examples_per_second") or np.nan) for point in own]
                 left.plot(rates, ":", color=GREY, lw=1.6)
         right.plot([1.0] * len(sweep.global_batch_sizes), ":", color=GREY, lw=1.6)
-        left.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-        right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: share(value)))
+        left.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        right.yaxis.set_major_formatter(lambda value, _: share(value))
         setting = setting_name(sweep, points[0].cell.setting)
         left.set_title(f"{setting}\nexamples per second".lstrip())  # a long one goes on above the other panel
         right.set_title("strong scaling efficiency")
@@ -163,10 +162,8 @@ def _by_batch(axes: Axes, analysis: Analysis, points: Sequence[Point], column: s
     for x, summary in enumerate(summaries):
         if summary and summary.n > 1:
             axes.plot([x] * summary.n, summary.values, look.marker, color=look.colour, markersize=3, alpha=0.6)
-    center = (
-        (lambda s: geometric_mean(s.values)) if column == "efficiency" else (lambda s: s.median)
-    )  # as in the tables
-    centers = [center(summary) if summary else np.nan for summary in summaries]
+    is_ratio = column == "efficiency"  # of which the tables give the geometric mean
+    centers = [(geometric_mean(s.values) if is_ratio else s.median) if s else np.nan for s in summaries]
     style: dict[str, Any] = {"color": look.colour, "markeredgecolor": INK, "fillstyle": fill}
     axes.plot(centers, look.line, marker=look.marker, markersize=6, **style)
 
@@ -200,7 +197,7 @@ def _convergence(analysis: Analysis) -> Figure:
                 longest = max(longest, _curves(axes, point, shift, _fill(analysis, point.cell)))
             axes.axhline(sweep.target_accuracy, color=GREY, linestyle=":", linewidth=1.4)
             axes.set_ylim(low - 0.002 - room, high + 0.002)
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: level(value)))
+            axes.yaxis.set_major_formatter(lambda value, _: level(value))
             axes.tick_params(labelleft=batch == sweep.global_batch_sizes[0])
             axes.set_title(f"batch {batch}" if is_by_epoch else "")
             _note_gaps(axes, points, 0.98, "right")
@@ -341,6 +338,6 @@ def draw_charts(analysis: Analysis) -> dict[str, bytes]:
             if analysis.run.sweep.versus and chart in COMPARING:
                 continue
             figure = draw(analysis)
-            for kind in KINDS:
+            for kind in get_args(Kind):
                 files[f"{chart}.{kind}"] = encode(figure, kind)
     return files

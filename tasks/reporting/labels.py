@@ -43,11 +43,6 @@ def cores_each(run: Run) -> str:
     return "" if run.device is DeviceType.GPU else f" ({plural(run.sweep.cores_per_replica, 'core')} each)"
 
 
-def devices(run: Run, count: int) -> str:
-    """So many devices: `2 CPU slices`; wider slices say so."""
-    return plural(count, run.device.label) + (cores_each(run) if run.sweep.cores_per_replica > 1 else "")
-
-
 def devices_in_full(run: Run) -> str:
     """The largest trial's devices with their width: `2 CPU slices (1 core each)`."""
     return plural(max_replicas(run), run.device.label) + cores_each(run)
@@ -135,7 +130,8 @@ def width(run: Run, point: Point) -> str:
     if point.role is Role.REFERENCE:
         return f"1 x {plural(run.sweep.cores_of(point.role), 'core')}"
     num_hosts = run.sweep.hosts_of(point.strategy)
-    return devices(run, point.num_replicas) + (f" on {num_hosts} hosts" if num_hosts > 1 else "")
+    wide = cores_each(run) if run.sweep.cores_per_replica > 1 else ""
+    return f"{plural(point.num_replicas, run.device.label)}{wide}{f' on {num_hosts} hosts' if num_hosts > 1 else ''}"
 
 
 def unsplit(run: Run) -> str:

@@ -92,7 +92,8 @@ def _title(evidence: Evidence) -> str:
 
 def _coverage(evidence: Evidence) -> str:
     tonight, known, rows = evidence.tonight, evidence.sample, rows_of(evidence.nights[-1])
-    counts = Counter([verdict.state for verdict in tonight.verdicts] + [NightState.NOT_MEASURED] * len(tonight.never))
+    counts = Counter(verdict.state for verdict in tonight.verdicts)
+    counts[NightState.NOT_MEASURED] += len(tonight.never)
     states = ", ".join(f"{counts[state]} {state}" for state in NightState if counts[state]) or "none"
     text = f"COVERAGE: {plural(evidence.num_cells, 'cell')}: {states}; {(rows['status'] == Status.VALID).sum()} of "
     text += f"{plural(len(rows), 'trial')} with a record are valid. Run {escape(tonight.run_name)} {tonight.ending}; "
@@ -213,9 +214,8 @@ def _columns(tonight: Tonight) -> tuple[Column[Verdict], ...]:
         return f"{ratio(verdict.change)} ({between(verdict.low, verdict.high)})"
 
     def state(verdict: Verdict) -> str:
-        return (
-            str(verdict.state) if verdict.standing in (None, verdict.state) else f"{verdict.state}, {verdict.standing}"
-        )
+        stands = verdict.standing not in (None, verdict.state)
+        return f"{verdict.state}, {verdict.standing}" if stands else str(verdict.state)
 
     return (
         Column("cell", LEFT, lambda verdict: name_of(verdict).removeprefix("the "), "cell"),
@@ -231,12 +231,9 @@ def _columns(tonight: Tonight) -> tuple[Column[Verdict], ...]:
 
 def _caption(tonight: Tonight) -> str:
     value = "v control: tonight's seconds over the control's" if tonight.has_control else "s/epoch: tonight's seconds"
-    text = (
-        f"The worst first. {value}, the location (Hodges and Lehmann) over n blocks; v baseline: that over the median "
-    )
-    text += (
-        f"of so many nights, with its {level(LEVEL)} interval; above 1 is slower. A second state is one that stands."
-    )
+    text = f"The worst first. {value}, the location (Hodges and Lehmann) over n blocks; v baseline: that over the "
+    text += f"median of so many nights, with its {level(LEVEL)} interval; above 1 is slower. A second state is one "
+    text += "that stands."
     if tonight.platform:
         text += " The control's own seconds tell of a machine: no change of tonight's software moves them."
     return text

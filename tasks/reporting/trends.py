@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from tasks.detection.nights import Cut, NightState, Verdict
 from tasks.reporting.drawing import ALARM, BOTTOM, GREY, INK, LOOKS, WIDTH, encode, frame, styled
@@ -48,11 +48,8 @@ def _draw(verdicts: Sequence[Verdict], days: Sequence[date], title: str, what: s
     cuts = sorted({cut for v in verdicts for cut in v.cuts if cut.day >= days[0]}, key=lambda cut: (cut.day, cut.why))
     cuts = cuts[-CUTS_NAMED:]
     seen = {s for v in verdicts for day, s in zip(v.days, v.states, strict=True) if day >= days[0]}
-    keys: list[Any] = [
-        Line2D([], [], linestyle="", label=state, **({"color": INK} | look))
-        for state, look in MARKS.items()
-        if state in seen
-    ]
+    marks = {state: {"color": INK} | look for state, look in MARKS.items() if state in seen}
+    keys: list[Any] = [Line2D([], [], linestyle="", label=state, **look) for state, look in marks.items()]
     keys.append(Patch(color=GREY, alpha=0.25, linewidth=0, label="not far out"))
     figure = frame(title, what, warnings, PANEL * len(verdicts) + LINE * len(cuts), keys, 0.25)
     space, height = figure.subplotpars, figure.get_size_inches()[1]
@@ -62,9 +59,8 @@ def _draw(verdicts: Sequence[Verdict], days: Sequence[date], title: str, what: s
     for axes, verdict in zip(panels, verdicts, strict=True):
         _panel(axes, verdict, days[0], cuts)
     first, last = (day.toordinal() - _EPOCH for day in (days[0], days[-1]))
-    panels[-1].set_xticks(
-        [x for x in range(first, last + 1, 1 + (last - first) // 7) if x <= first + 0.95 * (last - first)]
-    )
+    ticks = range(first, last + 1, 1 + (last - first) // 7)
+    panels[-1].set_xticks([x for x in ticks if x <= first + 0.95 * (last - first)])
     panels[-1].xaxis.set_major_formatter(lambda x, _: str(date.fromordinal(int(x) + _EPOCH)))
     panels[-1].set_xlim(first - 1, last + 1)
     for number, cut in enumerate(cuts, start=1):
@@ -95,21 +91,18 @@ def _panel(axes: Axes, verdict: Verdict, first: date, cuts: Sequence[Cut]) -> No
         chosen = np.array([found is state for found in states])
         if chosen.any():
             heights = np.where(np.isnan(values), floor + room, values)[chosen]
-            style: dict[str, Any] = {"color": colour, "linestyle": "", "clip_on": False}
-            axes.plot(days[chosen], heights, **(style | look))
+            style: dict[str, Any] = {"color": colour, "linestyle": "", "clip_on": False} | look
+            axes.plot(days[chosen], heights, **style)
     for number, cut in enumerate(cuts, start=1):
         if cut in verdict.cuts:
             x = cut.day.toordinal() - _EPOCH - 0.5
             axes.axvline(x, color=INK, linestyle="--", linewidth=0.9)
             axes.annotate(f"[{number}]", (x, high + room), (2, -1), textcoords="offset points", va="top", fontsize=8)
     axes.set_ylim(floor, high + room)
-    axes.yaxis.set(
-        major_locator=MaxNLocator(3, steps=[1, 2, 5, 10]), major_formatter=FuncFormatter(lambda value, _: digits(value))
-    )
-    name = (
-        plain_line(verdict.label, 60) if verdict.cell else f"the control on machine {plain_line(verdict.label, 40)}, s"
-    )
-    axes.set_title(name, weight="bold", pad=3)
+    axes.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(lambda value, _: digits(value))
+    label = plain_line(verdict.label, 60 if verdict.cell else 40)
+    axes.set_title(label if verdict.cell else f"the control on machine {label}, s", weight="bold", pad=3)
     words: list[str] = [verdict.state]
     words += [f"{verdict.standing} stands"] if verdict.standing not in (None, verdict.state) else []
     words += [] if verdict.change is None else [f"{ratio(verdict.change)} its baseline"]
