@@ -89,6 +89,11 @@ def rows_of(table: list[list[str]]) -> list[dict[str, str]]:
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
+def rows_in(text: str, heading: str | None = None) -> list[dict[str, str]]:
+    """The rows of the first table under a heading, or of all, by header."""
+    return rows_of(tables_of(section_of(text, heading) if heading else text)[0])
+
+
 def paragraphs(text: str) -> list[str]:
     """The first screen: title, coverage, answer, notes, and what follows them."""
     return text.split("\n## ", 1)[0].split("\n\n")

@@ -7,7 +7,7 @@ import pytest
 from tasks.domain.outcome import TrialResult
 from tasks.domain.trial import Trial
 from tests.analysis.example_runs import MIRRORED, ONE, WORKERS, Outcome, grid, make_result, realistic
-from tests.reporting.reports import paced, pair, paragraphs, rows_of, section_of, tables_of, write_text
+from tests.reporting.reports import paced, pair, paragraphs, rows_in, section_of, tables_of, write_text
 
 NONE_YET = {"level of the interval", "p (paired t)", "p (sign flips, exact)", "p (equivalence)"}
 
@@ -26,13 +26,13 @@ def test_below_six_blocks_a_pair_has_its_ratio_and_no_verdict(tmp_path: Path, nu
     assert f"No verdict: {blocks}, at least 6 needed." in section
     assert f"no verdict ({blocks}, at least 6 needed).**" in paragraphs(text)[2]
     assert f"{blocks}; at least 6 needed" in section_of(text, "The original report")
-    rows = rows_of(tables_of(section)[0])
+    rows = rows_in(section)
     for row in rows:
         assert row["verdict"] == f"none yet: {blocks}"
         assert row["times as fast (interval)"] in {"1.80 x", "1.81 x", "1.82 x", "1.20 x", "1.21 x"}
         assert {row[header] for header in NONE_YET} == {"—"}
     assert (rows[0]["range over blocks"] == "1.78 to 1.82") is (num_blocks >= 3), "two values have no spread"
-    assert all("(" not in row["speed-up v 1 slice"] for row in rows_of(tables_of(text)[0]))
+    assert all("(" not in row["speed-up v 1 slice"] for row in rows_in(text))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_pairs_of_unequal_n_are_judged_each_by_its_own_blocks(tmp_path: Path) ->
         return None if (trial.strategy, trial.block) == (MIRRORED, 3) else paced(1.8)(trial)
 
     text = write_text(tmp_path, pair(strategies=(ONE, MIRRORED, WORKERS)), outcome_of)
-    rows = rows_of(tables_of(section_of(text, "How sure"))[0])
+    rows = rows_in(text, "How sure")
     assert [(row["blocks"], row["verdict"], row["level of the interval"]) for row in rows] == [
         ("5", "none yet: 5 blocks", "—"),
         ("6", "equivalent", "98.75 %"),
@@ -70,7 +70,7 @@ def test_pairs_of_unequal_n_are_judged_each_by_its_own_blocks(tmp_path: Path) ->
     ]
     assert "Holm's rule over 5 declared pairs" in paragraphs(text)[1]
     assert "1.80 x as fast as one CPU slice (n = 5)" in paragraphs(text)[2]
-    assert rows_of(tables_of(text)[0])[1]["n"] == "5 of 6"
+    assert rows_in(text)[1]["n"] == "5 of 6"
 
 
 def test_how_sure_says_whether_it_was_the_same_training(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from tests.reporting.reports import (
     paced,
     pair,
     paragraphs,
+    rows_in,
     rows_of,
     section_of,
     tables_of,
@@ -218,7 +219,7 @@ def test_what_failed_lists_every_problem_with_its_reason(texts: dict[str, str]) 
     (table,) = tables_of(section)
     assert [row[4] for row in table[1:]] == ["lost", "failed", "invalid"]
     assert table[2][3:] == ["measured", "failed", r"worker\_killed", "training", "rank 1 was ended by SIGKILL"]
-    lost = rows_of(tables_of(section_of(texts["lost"], "What failed"))[0])
+    lost = rows_in(texts["lost"], "What failed")
     assert [row["role"] for row in lost] == [*["measured"] * 9, *["reference"] * 3, "baseline"]
     assert "0 failed, 13 lost," in paragraphs(texts["lost"])[1]
     assert "0 failed, 65 missing," in paragraphs(texts["going on"])[1]
@@ -239,11 +240,11 @@ def test_what_is_still_to_come_has_not_failed(tmp_path: Path) -> None:
 
 
 def test_strong_efficiency_is_the_same_wherever_it_stands(texts: dict[str, str]) -> None:
-    rows = [row for row in rows_of(tables_of(texts["6"])[0]) if row["strategy"] == "multi_worker_mirrored"]
+    rows = [row for row in rows_in(texts["6"]) if row["strategy"] == "multi_worker_mirrored"]
     found = [f"{row['strong efficiency'].split(' (')[0]} (batch {row['batch']})" for row in rows]
     assert f"strong scaling efficiency: {', '.join(found)}; n = 6." in texts["6"]
     section = section_of(texts["6"], "Scaling")
-    column = [row["strong efficiency (interval)"] for row in rows_of(tables_of(section)[0])]
+    column = [row["strong efficiency (interval)"] for row in rows_in(section)]
     own = sorted(int(column[at].split()[0]) for at in (1, 4, 7))
     assert f"Strong: MirroredStrategy {own[0]} % to {own[-1]} %" in section
 
@@ -280,7 +281,7 @@ def test_setting_is_named_where_there_are_several_and_nowhere_else(texts: dict[s
 
 def test_whole_trainings_alone_are_counted_where_the_others_say_nothing(texts: dict[str, str]) -> None:
     section = section_of(texts["short blocks"], "Convergence")
-    found = {(row["strategy"], row["n whole"]) for row in rows_of(tables_of(section)[0])}
+    found = {(row["strategy"], row["n whole"]) for row in rows_in(section)}
     assert found == {("one_device", "3"), ("mirrored", "3"), ("one_device (2 cores)", "0")}
 
 
@@ -314,7 +315,7 @@ def test_grid_without_one_device_is_set_against_baselines_of_its_own(texts: dict
     section = section_of(text, "Scaling")
     assert [row["batch"] for row in rows_of(tables_of(section)[1])] == ["64", "128", "256", "32"]
     assert "Baseline points: denominators only" in section
-    assert {row["speed-up v 1 slice"] for row in rows_of(tables_of(text)[0])[:6]}.isdisjoint({"—", "baseline"})
+    assert {row["speed-up v 1 slice"] for row in rows_in(text)[:6]}.isdisjoint({"—", "baseline"})
 
 
 @pytest.mark.parametrize("name", AXES)
@@ -349,12 +350,12 @@ def test_long_training_shows_ten_epochs_and_the_last(texts: dict[str, str]) -> N
 
 
 def test_target_is_said_to_be_reached_by_how_many(texts: dict[str, str], tmp_path: Path) -> None:
-    rows = rows_of(tables_of(texts["not reached"])[0])
+    rows = rows_in(texts["not reached"])
     assert [row["s to 99.9 %"] for row in rows] == [*["not reached"] * 3, "—"]
     assert "0 of 3 whole trials reached 99.9 % test accuracy within 5 epochs." in texts["not reached"]
     sweep = pair(3, strategies=(ONE,))
     text = write_text(tmp_path, sweep, lambda t: make_result(t, 50.0, (0.99,) if t.block < 3 else (0.9,)))
-    assert rows_of(tables_of(text)[0])[0]["s to 98.5 %"] == "50.0 [2 of 3 reached it]"
+    assert rows_in(text)[0]["s to 98.5 %"] == "50.0 [2 of 3 reached it]"
 
 
 def test_why_a_strategy_won_or_lost_is_told_from_the_split_of_its_step(tmp_path: Path) -> None:
@@ -376,7 +377,7 @@ def test_why_a_strategy_won_or_lost_is_told_from_the_split_of_its_step(tmp_path:
         "are the rest."
     ) in section
     assert "at batch 64 it won against one device (1.43 x (1.43 to 1.43), n = 6): of 7.00 ms a step" in section
-    assert [[*row.values()][2:] for row in rows_of(tables_of(section)[0])] == [
+    assert [[*row.values()][2:] for row in rows_in(section)] == [
         ["32", "15.0", "7.00", "0.900", "6"],
         ["32", "7.00", "-1.00", "0.900", "6"],
     ]
@@ -390,7 +391,7 @@ def test_rest_of_a_step_is_never_negative(tmp_path: Path) -> None:
 
 
 def test_scaling_is_strong_weak_and_against_the_same_cores_unsplit(tmp_path: Path) -> None:
-    rows = rows_of(tables_of(section_of(write_text(tmp_path, pair(), paced(1.8)), "Scaling"))[0])
+    rows = rows_in(write_text(tmp_path, pair(), paced(1.8)), "Scaling")
     assert rows[0]["strong efficiency (interval)"] == "baseline"
     assert rows[1]["strong efficiency (interval)"] == "90 % (89 to 91)"
     assert rows[1]["weak efficiency (95 %)"] == "90 % (89 to 91)"
@@ -402,7 +403,7 @@ def test_scaling_is_strong_weak_and_against_the_same_cores_unsplit(tmp_path: Pat
 
 def test_rules_are_listed_with_their_words_and_counts(texts: dict[str, str]) -> None:
     section = section_of(texts["degraded 3"], "What is held against a trial")
-    rows = {row["rule"].strip("`"): row for row in rows_of(tables_of(section)[0])}
+    rows = {row["rule"].strip("`"): row for row in rows_in(section)}
     assert {name: row["broken when"] for name, row in rows.items()} == {rule.value: rule.doc for rule in InvalidReason}
     assert {name for name, row in rows.items() if row["trials"] != "0"} == {"weights_disagree"}
     assert rows["weights_disagree"]["trials"] == "3"

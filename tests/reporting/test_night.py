@@ -18,7 +18,7 @@ from tasks.reporting.night import compose_night, night_artifact_markdown, write_
 from tasks.results.events import Event, Kind
 from tasks.results.history import Ending, Night
 from tests.detection.example_nights import GRID, LABELS, Change, Row, day, make_nights, slower
-from tests.reporting.reports import paragraphs, rows_of, section_of, tables_of
+from tests.reporting.reports import paragraphs, rows_in, section_of, tables_of
 
 LAST = 19
 """Number of the last of the example's nights."""
@@ -88,7 +88,7 @@ def test_regression_says_how_much_since_when_and_what_was_new() -> None:
         r"when tensorflow\_version was 2.21.0, now 2.22.0.",
         "The other cell is OK: not far out of the baseline (n = 6 blocks a cell tonight, 19 nights).",
     ]
-    row = rows_of(tables_of(text)[0])[0]
+    row = rows_in(text)[0]
     assert row["v baseline"] == f"{red.change:.2f} x ({red.low:.2f} to {red.high:.2f})"
     assert {name: row[name] for name in ("cell", "state", "last night", "n", "nights", "since")} == {
         **{"cell": "mirrored, batch 128", "state": "REGRESSED", "last night": "SUSPECT"},
@@ -99,7 +99,7 @@ def test_regression_says_how_much_since_when_and_what_was_new() -> None:
 
 
 def test_software_is_set_beside_the_night_before_the_control_and_the_baselines_first_night() -> None:
-    (row,) = rows_of(tables_of(section_of(text_of(make_nights(upgraded(LAST))), "What changed"))[0])
+    (row,) = rows_in(text_of(make_nights(upgraded(LAST))), "What changed")
     assert row == {
         "software": r"tensorflow\_version",
         "baseline from 2026-01-01": "2.21.0",
@@ -169,7 +169,7 @@ def test_crashed_night_is_red_and_hides_no_regression() -> None:
         "mirrored, batch 128 is FAILED: the night crashed (n = 6 blocks); REGRESSED (slower) since 2026-01-18 still "
         "stands."
     ) in answer_of(text)
-    assert rows_of(tables_of(text)[0])[1]["state"] == "FAILED, REGRESSED"
+    assert rows_in(text)[1]["state"] == "FAILED, REGRESSED"
 
 
 def test_trials_without_a_number_are_listed_with_their_reason() -> None:
@@ -182,10 +182,10 @@ def test_trials_without_a_number_are_listed_with_their_reason() -> None:
 
     text = text_of(tonight_only(faulty))
     assert "mirrored, batch 128 is FAILED: trainings did not end, n = 0 blocks, at least 4 needed." in answer_of(text)
-    assert [list(row.values()) for row in rows_of(tables_of(section_of(text, "What was not measured"))[0])] == [
-        ["one\\_device, batch 128", "the control's", "tainted, then valid", "1", "3", "others took \\| 31 %"],
-        ["mirrored, batch 128", "tonight's", "failed", "6", "1 to 6", "worker\\_killed"],
-        ["one\\_device, batch 128", "tonight's", "missing", "1", "3", "—"],
+    assert tables_of(section_of(text, "What was not measured"))[0][1:] == [
+        [r"one\_device, batch 128", "the control's", "tainted, then valid", "1", "3", r"others took \| 31 %"],
+        ["mirrored, batch 128", "tonight's", "failed", "6", "1 to 6", r"worker\_killed"],
+        [r"one\_device, batch 128", "tonight's", "missing", "1", "3", "—"],
     ]
 
 
@@ -211,7 +211,7 @@ def test_without_a_control_the_weaker_method_is_named() -> None:
     text = text_of(make_nights(slower(18), again=[18], arms=[Arm.HERE]))
     assert "a slower machine looks like slower software" in paragraphs(text)[3]
     assert "without a control" in paragraphs(text)[1]
-    assert rows_of(tables_of(text)[0])[0]["s/epoch"].endswith(" s")
+    assert rows_in(text)[0]["s/epoch"].endswith(" s")
     assert "a slower machine looks like" not in text_of(quiet())
 
 
@@ -222,7 +222,7 @@ def test_accepted_change_names_who_and_why_and_nothing_of_it_becomes_markup(tmp_
     path = write_night_report(evidence_of(nights, [ACCEPTED]), tmp_path)
     text, page = path.read_text(encoding="utf-8"), (tmp_path / "night.html").read_text(encoding="utf-8")
     assert paragraphs(text)[0].endswith(": OK, 2 of 2 cells")
-    (row,) = rows_of(tables_of(section_of(text, "What changed"))[0])
+    (row,) = rows_in(text, "What changed")
     assert row["from night"] == "2026-01-13"
     assert row["why"] == r"accepted by ann: more layers \| &lt;b&gt;bold&lt;/b&gt; \[a\](b)"
     assert row["of"] == "mirrored, batch 128"
@@ -265,7 +265,7 @@ def test_chart_says_what_it_shows_and_draws_the_last_nights_only(tmp_path: Path)
         "SYNTHETIC: nobody measured this: night after night, cell by cell. REGRESSED: mirrored, batch 128; "
         r"OK: one\_device, batch 128 and the control on machine node"
     ]
-    values = rows_of(tables_of(section_of(text, "Night after night"))[0])
+    values = rows_in(text, "Night after night")
     assert [values[0]["night"], values[-1]["night"]] == ["2026-05-06", "2026-01-07"]
     assert len(values) == 120
     assert values[0]["mirrored, batch 128"].endswith(" REGRESSED")

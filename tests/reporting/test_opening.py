@@ -24,6 +24,7 @@ from tests.reporting.reports import (
     paced,
     pair,
     paragraphs,
+    rows_in,
     rows_of,
     section_of,
     tables_of,
@@ -90,7 +91,7 @@ def test_batch_sizes_are_set_beside_each_other_where_there_are_several(tmp_path:
 
 
 def test_table_holds_hand_computed_numbers(tmp_path: Path) -> None:
-    rows = rows_of(tables_of(write_text(tmp_path, outcome_of=exact))[0])
+    rows = rows_in(write_text(tmp_path, outcome_of=exact))
     assert rows[0] == {
         "strategy": "one_device",
         "batch": "64",
@@ -197,12 +198,12 @@ def test_whole_trainings_have_their_own_n_beside_short_ones(tmp_path: Path) -> N
     assert "13.2 (13.2 to 13.5) s for 2 epochs (n = 3). Against the others" in answer
     assert "one CPU slice (faster, n = 6)" in answer
     assert "(n = 3 seeds x 1 batch size)" in answer
-    mirrored = rows_of(tables_of(text)[0])[1]
+    mirrored = rows_in(text)[1]
     assert (mirrored["s for 2 epochs"], mirrored["n"]) == ("13.2 (13.2 to 13.5) [n = 3]", "6")
     assert "In parentheses behind a median of n = 3: the range, smallest to largest." in text
-    convergence = rows_of(tables_of(section_of(text, "Convergence"))[0])
+    convergence = rows_in(text, "Convergence")
     assert [row["whole trials that reached 98.5 %"] for row in convergence[:2]] == ["0 of 3", "0 of 3"]
-    for rows in (rows_of(tables_of(text)[0]), convergence):
+    for rows in (rows_in(text), convergence):
         assert [row["s to 98.5 %"] for row in rows] == ["not reached", "not reached", "—"], "no reference was whole"
     trials = next(table for table in tables_of(text) if "epochs" in table[0])
     assert [row["epochs"] for row in rows_of(trials)] == [*"222111", *"222111", *"111111"]
@@ -247,7 +248,7 @@ def test_versus_answers_whether_the_other_environment_is_slower(
     counted = "{} faster, {} slower, {} equivalent, {} inconclusive".format(*counts)
     first = f"Of 1 point, the other environment against this one: {counted} (n = {num_blocks})."
     assert sentences(text) == [first, *others]
-    assert [row["environment"] for row in rows_of(tables_of(text)[0])] == ["here", "other"]
+    assert [row["environment"] for row in rows_in(text)] == ["here", "other"]
     assert "## Scaling" not in text
     assert "one_device: other v here" in section_of(text, "How sure")
 
