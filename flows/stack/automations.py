@@ -11,7 +11,7 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
 
 from flows.names import TAG
-from flows.stack import environment, notifications
+from flows.stack import notifications, server
 from flows.stack.pools import MARK
 from flows.stack.terminal import say
 from tasks.domain.refusal import Refusal
@@ -112,7 +112,7 @@ def grant_time() -> None:
     Otherwise, when it is back, it takes its own absence for the silence of runs that go on, and marks them as crashed.
     What it waits for longer stays as it is.
     """
-    database, later = environment.home() / "prefect.db", datetime.now(UTC) + 2 * WITHIN
+    database, later = server.home() / "prefect.db", datetime.now(UTC) + 2 * WITHIN
     with suppress(sqlite3.Error), closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)) as connection:
         text = f"{later:%Y-%m-%d %H:%M:%S.%f}"
         connection.execute('UPDATE automation_bucket SET "end" = ?1 WHERE "end" < ?1', (text,))

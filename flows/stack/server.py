@@ -1,10 +1,11 @@
 """A Prefect server: our own one on the loopback interface, or one of the user's."""
 
+import os
 import re
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,7 @@ from prefect.settings import (
 from prefect.settings.context import temporary_settings
 
 from flows import locations
-from flows.stack import environment, processes
-from flows.stack.environment import AUTH, HOST
+from flows.stack import processes
 from flows.stack.terminal import say
 from tasks.domain.refusal import Refusal
 
@@ -32,6 +32,16 @@ DEFAULT_PORTS = "4200-4299"
 START_SECONDS = 120.0
 PATIENCE_SECONDS = 15.0
 """For one answer of a server that is busy; one that is gone refuses at once."""
+HOST = "127.0.0.1"
+AUTH = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
+"""One secret, as the server and as its clients call it: with our own server, either name sets both."""
+_KEPT = (
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL",  # PostgreSQL for nightly use
+    "PREFECT_SERVER_DATABASE_PASSWORD",
+    "PREFECT_SERVER_CSRF_PROTECTION_ENABLED",
+    "PREFECT_LOGGING_LEVEL",
+)
+"""What our own server takes over from the user's Prefect settings: nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,7 @@ class Server:
     @property
     def environment(self) -> dict[str, str]:
         """For processes that talk to it."""
-        return environment.of_our_server(self.port) if self.is_ours else environment.of_users_server(self.api_url)
+        return environment_of_ours(self.port) if self.is_ours else environment_of_users(self.api_url)
 
     @property
     def folder(self) -> Path:
@@ -119,14 +129,19 @@ class Server:
         return False
 
 
+def home() -> Path:
+    """Prefect's home of our own server."""
+    return locations.state() / "prefect"
+
+
 def start(ports: range, preferred: Sequence[int] = ()) -> Server:
     """Our own server, started on the first port that is free, when it answers.
 
     Raises Refusal where every port is taken, or where the server ends or does not answer in time.
     """
-    environment.home().mkdir(parents=True, exist_ok=True)
+    home().mkdir(parents=True, exist_ok=True)
     # left by a server that was killed while it held it, and honoured for ever if its pid is given to somebody else
-    (environment.home() / "concurrency_leases" / "expirations.lock").unlink(missing_ok=True)
+    (home() / "concurrency_leases" / "expirations.lock").unlink(missing_ok=True)
     for port in filter(is_free, (*preferred, *ports)):
         server = Server(f"http://{HOST}:{port}/api", is_ours=True)
         say(f"Starting the local Prefect server on http://{HOST}:{port} (4 to 15 s)")
@@ -140,6 +155,37 @@ def start(ports: range, preferred: Sequence[int] = ()) -> Server:
         f"ports={ports[0]}-{ports[-1]} are all taken on {HOST}; end what listens there, or name others, "
         "for example `--ports 5200-5299`"
     )
+
+
+def environment_of_ours(port: int, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """For our own server and for all that talks to it: no profile, home or setting of the user's interferes."""
+    auth = next(filter(None, map(environ.get, AUTH)), None)
+    kept = {name: value for name, value in environ.items() if not name.startswith("PREFECT_") or name in _KEPT}
+    return {
+        **_with_ours(kept),
+        **(dict.fromkeys(AUTH, auth) if auth else {}),
+        "PREFECT_API_URL": f"http://{HOST}:{port}/api",
+        "PREFECT_HOME": str(home()),
+        "PREFECT_SERVER_API_HOST": HOST,
+        "PREFECT_SERVER_API_PORT": str(port),
+        # by default any page that a browser here has open may read the API
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port},http://localhost:{port}",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        # kept in files: in memory, a restart of the server forgets the leases, and their slots stay taken for ever
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        # trials wait for their turn: marking each as late within 15 s only makes writers of SQLite collide
+        "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "3600",
+        "PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED": "true",  # the run's log in `prefect deployment run --watch`
+        "PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED": "true",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        **{name: ",".join(filter(None, (environ.get(name), HOST))) for name in ("NO_PROXY", "no_proxy")},
+    }
+
+
+def environment_of_users(api_url: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """For what talks to a user's server: the user's settings count, and are added to."""
+    own = {name: value for name, value in environ.items() if not name.startswith("PREFECT__")}
+    return {"PREFECT_WORKER_QUERY_SECONDS": "1", **_with_ours(own), "PREFECT_API_URL": api_url}
 
 
 def parse_ports(text: str) -> range:
@@ -168,6 +214,18 @@ def _listens(process: psutil.Process, port: int) -> bool:
     return False
 
 
-def _tail(num_lines: int = 15) -> str:
+def _tail() -> str:
     log = processes.log_path(NAME)
-    return "\n".join((*log.read_text(errors="replace").rstrip().splitlines()[-num_lines:], f"(all of it: {log})"))
+    return "\n".join((*log.read_text(errors="replace").rstrip().splitlines()[-15:], f"(all of it: {log})"))
+
+
+def _with_ours(environ: Mapping[str, str]) -> dict[str, str]:
+    scripts = str(Path(sys.executable).parent)  # `python` in a deployment's command is this interpreter
+    return {
+        **environ,
+        "PATH": os.pathsep.join((scripts, environ.get("PATH", os.defpath))),
+        "STRATBENCH_ROOT": str(locations.root()),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    }

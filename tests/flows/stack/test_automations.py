@@ -16,7 +16,7 @@ from prefect.server.events.schemas.automations import EventTrigger
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.states import Cancelling, Completed
 
-from flows.stack import automations, deployments, environment, processes
+from flows.stack import automations, deployments, processes, server
 from flows.stack.local import down, up
 from tasks.domain.refusal import Refusal
 from tests.flows.stack.conftest import SAMPLE, serve
@@ -76,8 +76,8 @@ def test_only_runs_with_our_tag_are_covered(client: SyncPrefectClient, tags: lis
 def test_time_is_granted_while_the_server_is_away(root: Path) -> None:
     automations.grant_time()
     assert not list(root.iterdir())
-    environment.home().mkdir(parents=True)
-    with closing(sqlite3.connect(environment.home() / "prefect.db")) as connection:
+    server.home().mkdir(parents=True)
+    with closing(sqlite3.connect(server.home() / "prefect.db")) as connection:
         connection.execute('CREATE TABLE automation_bucket (start, "end")')
         connection.execute(
             "INSERT INTO automation_bucket VALUES (datetime('now', '-200 seconds'), datetime('now', '-110 seconds')), "

@@ -7,10 +7,9 @@ import httpx
 import psutil
 import pytest
 
-from flows.stack import deployments, environment, processes, state, watching
-from flows.stack.environment import AUTH
+from flows.stack import deployments, processes, server, state, watching
 from flows.stack.local import Stack, down, up
-from flows.stack.server import Server
+from flows.stack.server import AUTH, Server
 from flows.stack.status import status
 from tasks.domain.refusal import Refusal
 from tests.flows.stack.conftest import SAMPLE, isolate
@@ -42,15 +41,15 @@ def ask(server: Server, method: str, path: str, secret: str | None = None, **hea
 
 @pytest.mark.parametrize("name", AUTH)
 def test_either_name_of_the_secret_sets_both(root: Path, name: str) -> None:
-    ours = environment.of_our_server(4711, {name: SECRET})
+    ours = server.environment_of_ours(4711, {name: SECRET})
     assert [ours[each] for each in AUTH] == [SECRET, SECRET]
-    assert environment.of_users_server("http://prefect.example/api", {name: SECRET}).keys().isdisjoint({*AUTH} - {name})
+    assert server.environment_of_users("http://prefect.example/api", {name: SECRET}).keys().isdisjoint({*AUTH} - {name})
 
 
 def test_the_servers_name_wins_and_an_empty_one_is_none(root: Path) -> None:
-    ours = environment.of_our_server(4711, dict(zip(AUTH, (SECRET, "other"), strict=True)))
+    ours = server.environment_of_ours(4711, dict(zip(AUTH, (SECRET, "other"), strict=True)))
     assert [ours[each] for each in AUTH] == [SECRET, SECRET]
-    assert environment.of_our_server(4711, dict.fromkeys(AUTH, "")).keys().isdisjoint(AUTH)
+    assert server.environment_of_ours(4711, dict.fromkeys(AUTH, "")).keys().isdisjoint(AUTH)
 
 
 @on_the_stack

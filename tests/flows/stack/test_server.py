@@ -1,11 +1,25 @@
+import os
 import socket
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from flows.stack import server
 from flows.stack.server import DEFAULT_PORTS, Server, is_free, parse_ports
 from tasks.domain.refusal import Refusal
+
+USERS = {
+    "PATH": "/bin",
+    "HOME": "/home/me",
+    "CUDA_VISIBLE_DEVICES": "1",
+    "PREFECT_PROFILE": "work",
+    "PREFECT_HOME": "/home/me/.prefect",
+    "PREFECT_API_KEY": "secret",
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL": "postgresql+asyncpg://db/prefect",
+    "PREFECT__FLOW_RUN_ID": "x",
+}
 
 
 @pytest.fixture
@@ -37,3 +51,27 @@ def test_failure_of_a_silent_server_says_why(taken: int, root: object) -> None:
     assert Server(f"http://127.0.0.1:{taken}/api", is_ours=True).port == taken
     assert Server(f"http://127.0.0.1:{taken}/api", is_ours=True).failure() is not None
     assert Server("nonsense", is_ours=False).failure() is not None
+
+
+def test_our_server_takes_over_nothing_of_the_users_but_what_is_listed(root: Path) -> None:
+    ours = server.environment_of_ours(4711, USERS)
+    assert not {"PREFECT_PROFILE", "PREFECT_API_KEY", "PREFECT__FLOW_RUN_ID"} & ours.keys()
+    assert ours["PREFECT_HOME"] == str(root / ".stratbench" / "prefect")
+    assert ours["PREFECT_API_URL"] == "http://127.0.0.1:4711/api"
+    assert ours["PREFECT_SERVER_API_PORT"] == "4711"
+    assert ours["PREFECT_SERVER_DATABASE_CONNECTION_URL"] == USERS["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
+    assert (ours["HOME"], ours["CUDA_VISIBLE_DEVICES"]) == ("/home/me", "1")
+
+
+def test_users_server_is_reached_with_the_users_settings(root: Path) -> None:
+    theirs = server.environment_of_users("http://prefect.example/api", USERS)
+    assert (theirs["PREFECT_PROFILE"], theirs["PREFECT_API_KEY"]) == ("work", "secret")
+    assert theirs["PREFECT_HOME"] == "/home/me/.prefect"
+    assert theirs["PREFECT_API_URL"] == "http://prefect.example/api"
+    assert "PREFECT__FLOW_RUN_ID" not in theirs
+
+
+def test_python_is_this_interpreter_and_the_root_is_absolute(root: Path) -> None:
+    for made in (server.environment_of_ours(1, USERS), server.environment_of_users("x", USERS)):
+        assert made["PATH"] == f"{Path(sys.executable).parent}{os.pathsep}/bin"
+        assert made["STRATBENCH_ROOT"] == str(root)
