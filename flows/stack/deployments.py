@@ -45,14 +45,13 @@ class Declaration:
         return digest.hexdigest()
 
 
-def load(pools: Pools, file: Path | None = None) -> Declaration:
-    """What `file` (default: the checkout's prefect.yaml) declares, in those pools; Refusal where it is not there."""
-    file = file or FILE
+def load(pools: Pools) -> Declaration:
+    """What the checkout's prefect.yaml declares, in those pools; raises Refusal where it is not there."""
     try:
-        content: dict[str, Any] = yaml.safe_load(file.read_text())
+        content: dict[str, Any] = yaml.safe_load(FILE.read_text())
     except OSError as error:
         raise Refusal(
-            f"{file} cannot be read ({error.strerror}); the local stack needs a checkout of the project, installed by "
+            f"{FILE} cannot be read ({error.strerror}); the local stack needs a checkout of the project, installed by "
             "`make` or `pip install -e .`"
         ) from error
     names = {BENCHMARK_POOL: pools.benchmark, TRIAL_POOL: pools.trial}

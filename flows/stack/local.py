@@ -1,7 +1,6 @@
 """The local stack: brought up and taken down, as often as wanted."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from uuid import UUID
 
 import httpx
@@ -10,11 +9,11 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import PrefectException
 
 from flows import hosts, locations
-from flows.stack import automations, departure, deployments, processes, queues, runs, settings, signals, state, workers
+from flows.stack import automations, deployments, processes, queues, runs, settings, signals, state, workers
 from flows.stack import server as servers
 from flows.stack.deployments import Declaration
 from flows.stack.pools import Pools, ensure, ensure_limits, specs
-from flows.stack.server import DEFAULT_PORTS, Server
+from flows.stack.server import DEFAULT_PORTS, PATIENCE_SECONDS, Server
 from flows.stack.state import State
 from flows.stack.terminal import say
 from tasks.domain.refusal import Refusal
@@ -36,15 +35,14 @@ class Stack:
     """The parts that the call started; none where everything was up already."""
 
 
-def up(*, ports: str = DEFAULT_PORTS, pools: Pools = DEFAULT_POOLS, prefect_file: Path | None = None) -> Stack:
+def up(*, ports: str = DEFAULT_PORTS, pools: Pools = DEFAULT_POOLS) -> Stack:
     """Bring up what is not up: server, work pools, this host's queues, limits, automations, deployments, workers.
 
     Raises Refusal, and KeyboardInterrupt on a signal; then everything that this call started has ended again.
     """
-    wanted_ports, declaration = servers.parse_ports(ports), deployments.load(pools, prefect_file)
+    wanted_ports, declaration = servers.parse_ports(ports), deployments.load(pools)
     host = hosts.check_name(hostname())
-    with state.locked(), signals.interruptible():
-        state.refuse_served()
+    with state.locked(), state.reserved(), signals.interruptible():
         earlier, before = state.read(), processes.parts()
         if earlier is None or not before:  # what is left has lost its stack
             processes.sweep()
@@ -68,12 +66,11 @@ def up(*, ports: str = DEFAULT_PORTS, pools: Pools = DEFAULT_POOLS, prefect_file
 
 def down() -> bool:
     """Stop what `up` started, and everything below it; whether anything ran. A user's server is never stopped."""
-    with state.locked(), signals.uninterrupted():
-        state.refuse_served()
+    with state.locked(), state.reserved(), signals.uninterrupted():
         is_running, found = bool(processes.marked()), state.read()
         if is_running:
             if found is not None:
-                departure.settle(found)
+                settle(found)
             workers_left = processes.parts()
             server = workers_left.pop(servers.NAME, None)
             say("Stopping the workers")  # first: they say good-bye to the server
@@ -86,6 +83,24 @@ def down() -> bool:
         state.remove()
         settings.remove()
         return is_running
+
+
+def settle(found: State) -> None:
+    """Close the host's queues and cancel the flow runs of this root's processes; a server that is away is left alone.
+
+    Says what could not be done: the processes end all the same.
+    """
+    if found.server.failure(PATIENCE_SECONDS) is not None:
+        return
+    ids, trial = processes.flow_runs(), found.specs[-1]
+    try:
+        with found.server.connected() as client:
+            queues.pause(client, trial.pool, found.host, trial.worker)
+            if ids:
+                say(f"Cancelling {len(ids)} running flow runs (3 to 20 s)")
+                runs.cancel(client, ids)
+    except (httpx.HTTPError, PrefectException) as error:
+        say(f"Not all of them could be cancelled ({type(error).__name__}: {error}); their processes end all the same")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

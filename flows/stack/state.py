@@ -75,27 +75,17 @@ def locked() -> Iterator[None]:
 
 
 @contextmanager
-def served() -> Iterator[None]:
-    """While `stratbench worker` runs in this root; raises Refusal where another one does."""
+def reserved() -> Iterator[None]:
+    """Hold this root; raises Refusal where `stratbench worker` does, which alone starts and stops what it needs."""
     with _open("worker.lock") as handle:
-        _take(handle)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Refusal(
+                f"`stratbench worker` runs in {locations.root()}; end it first, by Ctrl-C or by its service manager, "
+                "or name another folder in STRATBENCH_ROOT"
+            ) from error
         yield
-
-
-def refuse_served() -> None:
-    """Raise Refusal where `stratbench worker` runs in this root: it alone starts and stops what it needs."""
-    with _open("worker.lock") as handle:
-        _take(handle)
-
-
-def _take(handle: TextIO) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise Refusal(
-            f"`stratbench worker` runs in {locations.root()}; end it first, by Ctrl-C or by its service manager, or "
-            "name another folder in STRATBENCH_ROOT"
-        ) from error
 
 
 def _open(name: str) -> TextIO:

@@ -14,7 +14,8 @@ from prefect.exceptions import ObjectNotFound, PrefectException
 from flows import hosts, locations
 from flows.hosts import Host
 from flows.names import TAG, TRIAL_POOL
-from flows.stack import departure, processes, queues, settings, signals, state, workers
+from flows.stack import processes, queues, settings, signals, state, workers
+from flows.stack.local import settle
 from flows.stack.pools import Pools, Spec, ensure_limits
 from flows.stack.server import Server
 from flows.stack.state import State
@@ -39,7 +40,7 @@ def serve(pool: str = TRIAL_POOL) -> NoReturn:
         joined = None
         try:
             with state.locked():
-                stack.enter_context(state.served())
+                stack.enter_context(state.reserved())
                 joined, host = _join(pool)
             say(f"Host {host.name} at {host.address} trains for {joined.server.api_url}; Ctrl-C ends it")
             _keep(joined, host)
@@ -120,7 +121,7 @@ def _keep(joined: State, host: Host) -> NoReturn:
 def _leave(joined: State) -> None:
     """Take the host's leave of the server, and end every process of it."""
     say(f"Host {joined.host} leaves {joined.server.api_url}")
-    departure.settle(joined)
+    settle(joined)
     processes.stop(processes.parts().values())
     processes.sweep()
     state.remove()

@@ -6,7 +6,6 @@ from flows.stack import deployments
 from flows.stack.pools import Pools
 from flows.stack.watching import run_benchmark
 from tasks.domain.refusal import Refusal
-from tests.flows.stack.conftest import SAMPLE
 
 
 def test_names_are_those_that_prefect_uses() -> None:
@@ -22,14 +21,14 @@ def test_other_pool_names_reach_every_deployment() -> None:
 
 
 def test_digest_tells_declarations_apart() -> None:
-    file = SAMPLE / "prefect.yaml"
-    assert deployments.load(Pools(), file).digest == deployments.load(Pools(), file).digest
-    assert deployments.load(Pools(), file).digest != deployments.load(Pools(trial="a100"), file).digest
+    assert deployments.load(Pools()).digest == deployments.load(Pools()).digest
+    assert deployments.load(Pools()).digest != deployments.load(Pools(trial="a100")).digest
 
 
-def test_missing_declaration_is_refused_by_name(tmp_path: Path) -> None:
+def test_missing_declaration_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deployments, "FILE", tmp_path / "nowhere.yaml")
     with pytest.raises(Refusal, match=r"nowhere\.yaml cannot be read"):
-        deployments.load(Pools(), tmp_path / "nowhere.yaml")
+        deployments.load(Pools())
 
 
 @pytest.mark.parametrize(

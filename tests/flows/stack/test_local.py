@@ -151,12 +151,13 @@ def test_lost_worker_is_replaced_and_late_runs_are_not_caught_up(stack: Stack) -
         up(ports=PORTS, pools=Pools(trial="a100"))
 
 
-def test_failed_up_undoes_what_it_started_and_nothing_else(stack: Stack) -> None:
+def test_failed_up_undoes_what_it_started_and_nothing_else(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     before = processes.marked().keys()
     broken = state.path().parent / "broken.yaml"
     broken.write_text(FILE.read_text().replace("stack_sample.trial", "stack_sample.nothing"))
-    with pytest.raises(Refusal, match="`prefect deploy` ended"):
-        up(ports=PORTS, prefect_file=broken)
+    with monkeypatch.context() as changed, pytest.raises(Refusal, match="`prefect deploy` ended"):
+        changed.setattr(deployments, "FILE", broken)
+        up(ports=PORTS)
     assert processes.marked().keys() == before
     assert status()
 
