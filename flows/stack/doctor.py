@@ -27,11 +27,10 @@ from prefect.exceptions import ObjectNotFound, PrefectException
 from flows import control, hosts, locations
 from flows.hosts import rank_queue
 from flows.names import TAG
-from flows.stack import automations, deployments, notifications, processes, queues, server, state
+from flows.stack import automations, deployments, notifications, processes, queues, server, state, workers
 from flows.stack.pools import Pools, ensure_limits, limits
 from flows.stack.runs import GOING_ON
 from flows.stack.state import State
-from flows.stack.status import worker_fault
 from flows.stack.terminal import say
 from tasks.data.cache import is_intact
 from tasks.data.preparation import examine
@@ -108,23 +107,20 @@ def _check_workers(client: SyncPrefectClient, found: State) -> Faults:
     alive = processes.parts()
     for spec in found.specs:
         with suppress(ObjectNotFound):  # its pool is missing, which another check says
-            if fault := worker_fault(client, found, spec, spec.part in alive):
+            if fault := workers.fault(client, found, spec, spec.part in alive):
                 yield f"{spec.worker}: {fault}"
 
 
 def _check_hosts(client: SyncPrefectClient, found: State) -> Faults:
-    there, release = (
-        {queue.name: queue for queue in queues.read_all(client, found.pools.trial)},
-        _installed("stratbench"),
-    )
+    there = {queue.name: queue for queue in queues.read_all(client, found.pools.trial)}
+    release, beating = _installed("stratbench"), client.read_workers_for_work_pool(found.pools.trial)
     if found.host not in there:
         yield f"the work queue {found.host!r} of this host is missing; create it: `stratbench up`"
-    workers = client.read_workers_for_work_pool(found.pools.trial)
     for queue, entry in hosts.known(there.values()):
         if entry.left_at is not None:
             continue
         yield from queues.faults(found.pools.trial, entry, there)
-        if hosts.is_online(queue, entry, workers) and entry.host.release != release:
+        if hosts.is_online(queue, entry, beating) and entry.host.release != release:
             yield f"host {queue.name} runs stratbench {entry.host.release}, here {release}: install the same"
 
 

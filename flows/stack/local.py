@@ -1,6 +1,7 @@
 """The local stack: brought up and taken down, as often as wanted."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import httpx
@@ -27,8 +28,6 @@ class Stack:
     """The stack as `up` leaves it."""
 
     server: Server
-    ui_url: str
-    """Address below which the pages of Prefect's user interface are."""
     was_running: bool
     """Whether any part of it ran before the call."""
     started: tuple[str, ...]
@@ -59,23 +58,22 @@ def up(*, ports: str = DEFAULT_PORTS, pools: Pools = DEFAULT_POOLS) -> Stack:
                 raise Refusal(f"Prefect's API failed ({type(error).__name__}: {error}); try again") from error
             raise
         started = tuple(sorted(ascent.started))
-    ui_url = server.ui_url()
-    say(f"{'The stack is up' if started else 'The stack is up already'}: {ui_url}")
-    return Stack(server=server, ui_url=ui_url, was_running=bool(before), started=started)
+    say(f"{'The stack is up' if started else 'The stack is up already'}: {server.ui_url()}")
+    return Stack(server=server, was_running=bool(before), started=started)
 
 
 def down() -> bool:
     """Stop what `up` started, and everything below it; whether anything ran. A user's server is never stopped."""
     with state.locked(), state.reserved(), signals.uninterrupted():
-        is_running, found = bool(processes.marked()), state.read()
+        is_running = bool(processes.marked())
         if is_running:
-            if found is not None:
+            if found := state.read():
                 settle(found)
             workers_left = processes.parts()
             server = workers_left.pop(servers.NAME, None)
             say("Stopping the workers")  # first: they say good-bye to the server
             processes.stop(workers_left.values())
-            if server is not None:
+            if server:
                 say("Stopping the server")
                 processes.stop([server])
             processes.sweep()
@@ -130,13 +128,17 @@ class _Ascent:
             queues.ensure(client, self.pools.trial, here, wanted[-1].worker)
             ensure_limits(client, self.host)
             automations.ensure(client, server.ui_url())
+            reached = State(server=server, pools=self.pools, host=self.host)
             deployed = self.earlier.deployed if self.earlier and self.earlier.server == server else None
             if deployed != self.declaration.digest or known.keys() != self.declaration.by_name.keys():
-                state.write(State(server=server, pools=self.pools, host=self.host))
+                state.write(reached)
                 deployments.deploy(self.declaration, server)
                 known = deployments.find(client, self.declaration)
-            state.write(State(server=server, pools=self.pools, deployed=self.declaration.digest, host=self.host))
-            self._start_workers(client, server, list(known.values()), here.address)
+            state.write(replace(reached, deployed=self.declaration.digest))
+            alive = processes.parts()
+            if missing := [spec for spec in wanted if spec.part not in alive]:
+                _tidy(client, server, known.values(), none_alive=len(missing) == len(wanted))
+                workers.start(client, server, missing, here.address)
         return server
 
     def undo(self) -> None:
@@ -183,16 +185,13 @@ class _Ascent:
         settings.write(server.api_url)
         return server
 
-    def _start_workers(self, client: SyncPrefectClient, server: Server, deployed: list[UUID], address: str) -> None:
-        wanted, alive = specs(self.pools, self.host), processes.parts()
-        missing = [spec for spec in wanted if spec.part not in alive]
-        if not missing:
-            return
-        if server.is_ours and len(missing) == len(wanted) and (num_lost := runs.settle_lost(client, deployed)):
-            say(f"Marked {num_lost} flow runs as crashed: the stack ended while they went on")
-        if num_orphans := runs.cancel_orphans(client, deployed):
-            say(f"Cancelled {num_orphans} waiting trials of benchmarks that have ended")
-        if late := runs.cancel_late(client, deployed):
-            say(f"Cancelled {len(late)} scheduled runs that are over an hour late")
-            runs.announce_missed(client, late, server.ui_url())
-        workers.start(client, server, missing, address)
+
+def _tidy(client: SyncPrefectClient, server: Server, deployed: Iterable[UUID], *, none_alive: bool) -> None:
+    """End the runs of our deployments that nobody goes on with; `none_alive` of our workers is."""
+    if server.is_ours and none_alive and (num_lost := runs.settle_lost(client, deployed)):
+        say(f"Marked {num_lost} flow runs as crashed: the stack ended while they went on")
+    if num_orphans := runs.cancel_orphans(client, deployed):
+        say(f"Cancelled {num_orphans} waiting trials of benchmarks that have ended")
+    if late := runs.cancel_late(client, deployed):
+        say(f"Cancelled {len(late)} scheduled runs that are over an hour late")
+        runs.announce_missed(client, late, server.ui_url())

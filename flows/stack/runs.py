@@ -11,7 +11,7 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import PrefectException
-from prefect.states import Cancelled, Cancelling, Crashed
+from prefect.states import Cancelled, Cancelling, Crashed, State
 
 from flows.events import Links, missed, send_now
 from flows.names import LATEST_START, NIGHTLY
@@ -61,8 +61,7 @@ def cancel_late(client: SyncPrefectClient, deployments: Iterable[UUID]) -> list[
         next_scheduled_start_time={"before_": datetime.now(UTC) - LATEST_START},
         parent_task_run_id={"is_null_": True},
     )
-    for run in late:
-        client.set_flow_run_state(run.id, Cancelled(message=TOO_LATE), force=True)
+    _end(client, late, Cancelled(message=TOO_LATE))
     return late
 
 
@@ -87,12 +86,8 @@ def settle_lost(client: SyncPrefectClient, deployments: Iterable[UUID]) -> int:
     Only for a server of ours on which no worker lives: there nothing else can be running them.
     """
     lost = _read(client, deployment_id=_any(deployments), state=_in((*GOING_ON, StateType.PENDING)))
-    children = _read(client, parent_flow_run_id=_any(run.id for run in lost), state=_in(WAITING))
-    for run in lost:
-        message = "the local stack ended while this was going on"
-        client.set_flow_run_state(run.id, Crashed(message=message), force=True)
-    for child in children:
-        client.set_flow_run_state(child.id, Cancelled(message="its benchmark ended"), force=True)
+    _end(client, lost, Crashed(message="the local stack ended while this was going on"))
+    _cancel_waiting_children(client, lost)
     return len(lost)
 
 
@@ -105,10 +100,7 @@ def cancel_orphans(client: SyncPrefectClient, deployments: Iterable[UUID]) -> in
         deployment_id=_any(deployments),
         state=_in((StateType.CRASHED, StateType.CANCELLED, StateType.FAILED)),
     )
-    orphans = _read(client, parent_flow_run_id=_any(run.id for run in ended), state=_in(WAITING)) if ended else []
-    for run in orphans:
-        client.set_flow_run_state(run.id, Cancelled(message="its benchmark ended"), force=True)
-    return len(orphans)
+    return _cancel_waiting_children(client, ended)
 
 
 def cancel(client: SyncPrefectClient, chosen: Iterable[UUID], seconds: float = 20.0) -> None:
@@ -126,8 +118,18 @@ def cancel(client: SyncPrefectClient, chosen: Iterable[UUID], seconds: float = 2
     deadline = time.monotonic() + seconds
     while (rest := _unfinished_tree(client, ids)) and time.monotonic() < deadline:
         time.sleep(0.5)
-    for run in rest:
-        client.set_flow_run_state(run.id, Cancelled(message="stopped by stratbench"), force=True)
+    _end(client, rest, Cancelled(message="stopped by stratbench"))
+
+
+def _cancel_waiting_children(client: SyncPrefectClient, ended: Iterable[FlowRun]) -> int:
+    children = _read(client, parent_flow_run_id=_any(run.id for run in ended), state=_in(WAITING))
+    _end(client, children, Cancelled(message="its benchmark ended"))
+    return len(children)
+
+
+def _end(client: SyncPrefectClient, chosen: Iterable[FlowRun], state: State[None]) -> None:
+    for run in chosen:
+        client.set_flow_run_state(run.id, state, force=True)
 
 
 def _unfinished_tree(client: SyncPrefectClient, ids: list[UUID]) -> list[FlowRun]:

@@ -5,12 +5,11 @@ from datetime import datetime
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.objects import WorkerStatus
 from prefect.exceptions import ObjectNotFound, PrefectException
 
 from flows import hosts, locations
 from flows.stack import deployments, notifications, processes, queues, runs, server, state, workers
-from flows.stack.pools import Pools, Spec
+from flows.stack.pools import Pools
 from flows.stack.state import State
 from flows.stack.terminal import say
 
@@ -35,7 +34,10 @@ def status() -> bool:
     say(f"pages      {found.server.ui_url()}")
     try:
         with found.server.connected() as client:
-            are_online = [_say_worker(client, found, spec, spec.part in alive) for spec in found.specs]
+            for spec in found.specs:
+                fault = workers.fault(client, found, spec, spec.part in alive)
+                is_healthy &= fault is None
+                say(f"worker     {spec.worker}: {fault or 'online'}")
             for line in (*_pool_lines(client, found), *_run_lines(client, found.pools)):
                 say(line)
             to = notifications.receiver(client)
@@ -43,23 +45,7 @@ def status() -> bool:
     except (httpx.HTTPError, PrefectException) as error:
         say(f"server     fails: {type(error).__name__}: {error}")
         return False
-    return all(are_online)
-
-
-def worker_fault(client: SyncPrefectClient, found: State, spec: Spec, is_alive: bool) -> str | None:
-    """Why that worker takes no runs, and the way out; None where it is online: the server heard it lately."""
-    if not is_alive:
-        return f"NOT RUNNING; `stratbench {'worker' if found.is_host_only else 'up'}` starts it"
-    known = workers.read(client, spec)
-    if known is not None and known.status == WorkerStatus.ONLINE:
-        return None
-    return f"NOT ONLINE; see {'what `stratbench worker` says' if found.is_host_only else processes.log_path(spec.part)}"
-
-
-def _say_worker(client: SyncPrefectClient, found: State, spec: Spec, is_alive: bool) -> bool:
-    fault = worker_fault(client, found, spec, is_alive)
-    say(f"worker     {spec.worker}: {fault or 'online'}")
-    return fault is None
+    return is_healthy
 
 
 def _pool_lines(client: SyncPrefectClient, found: State) -> Iterator[str]:
@@ -81,12 +67,10 @@ def _host_lines(client: SyncPrefectClient, pool: str) -> Iterator[str]:
         host = entry.host
         if hosts.is_online(queue, entry, beating):
             presence = f"online{', PAUSED' if queue.is_paused else ''}"
+        elif entry.left_at:
+            presence = f"left {_local(entry.left_at)}"
         else:
-            presence = (
-                f"left {_local(entry.left_at)}"
-                if entry.left_at
-                else f"NOT ONLINE since {_local(hosts.seen_at(queue, entry, beating))}"
-            )
+            presence = f"NOT ONLINE since {_local(hosts.seen_at(queue, entry, beating))}"
         offer = ", ".join((f"{len(host.devices.cores)} CPU cores", *host.devices.gpus))
         yield f"host       {host.name} at {host.address} ({offer}): {presence}"
 

@@ -15,7 +15,8 @@ from prefect.exceptions import PrefectException
 
 from flows import locations
 from flows.stack import deployments, runs, signals
-from flows.stack.local import DEFAULT_POOLS, down, up
+from flows.stack.local import down, up
+from flows.stack.pools import Pools
 from flows.stack.server import Server
 from flows.stack.terminal import say
 from tasks.domain.exit_code import ExitCode
@@ -33,7 +34,7 @@ def run_benchmark(deployment: str = "full", parameters: Iterable[str] = ()) -> i
     and its report. If the run fails or a signal comes, it is cancelled, and the stack goes down if it was not up
     before. Raises Refusal where nothing could be started, and KeyboardInterrupt on a signal.
     """
-    declared = deployments.load(DEFAULT_POOLS).by_name
+    declared = deployments.load(Pools()).by_name
     name = f"benchmark/{deployment}"
     if name not in declared:
         known = [other.removeprefix("benchmark/") for other in declared if other.startswith("benchmark/")]
@@ -65,7 +66,7 @@ def run_benchmark(deployment: str = "full", parameters: Iterable[str] = ()) -> i
     if not is_good:
         return ExitCode.INTERNAL_ERROR
     say("The stack stays up, so that the page below works; stop it with `stratbench down` (`make down`)")
-    say(f"{stack.ui_url}/runs/flow-run/{run.id}")
+    say(f"{stack.server.ui_url()}/runs/flow-run/{run.id}")
     say(str(report))
     return 0
 

@@ -81,8 +81,8 @@ def test_benchmark_ends_with_its_page_and_its_report(stack: Stack, capfd: pytest
     assert watching.run_benchmark("full", ["run_name=named"]) == 0
     *_, hint, page, report = capfd.readouterr().out.rstrip().splitlines()
     assert "stratbench down" in hint
-    assert page.startswith(f"{stack.ui_url}/runs/flow-run/")
-    assert stack.ui_url.endswith("/v2")
+    assert page.startswith(f"{stack.server.ui_url()}/runs/flow-run/")
+    assert stack.server.ui_url().endswith("/v2")
     assert Path(report) == state.path().parents[1] / "reports" / "named" / "report.md"
     assert Path(report).exists()
 
@@ -155,8 +155,8 @@ def test_failed_up_undoes_what_it_started_and_nothing_else(stack: Stack, monkeyp
     before = processes.marked().keys()
     broken = state.path().parent / "broken.yaml"
     broken.write_text(FILE.read_text().replace("stack_sample.trial", "stack_sample.nothing"))
-    with monkeypatch.context() as changed, pytest.raises(Refusal, match="`prefect deploy` ended"):
-        changed.setattr(deployments, "FILE", broken)
+    monkeypatch.setattr(deployments, "FILE", broken)
+    with pytest.raises(Refusal, match="`prefect deploy` ended"):
         up(ports=PORTS)
     assert processes.marked().keys() == before
     assert status()
