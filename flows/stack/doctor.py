@@ -14,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import httpx
 import prefect
 import psutil
 from packaging.requirements import Requirement
@@ -22,7 +21,7 @@ from packaging.version import Version
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.exceptions import ObjectNotFound
 
 from flows import control, hosts, locations
 from flows.hosts import rank_queue
@@ -30,6 +29,7 @@ from flows.names import TAG
 from flows.stack import automations, deployments, notifications, processes, queues, server, state, workers
 from flows.stack.pools import Pools, ensure_limits, limits
 from flows.stack.runs import GOING_ON
+from flows.stack.server import API_ERRORS
 from flows.stack.state import State
 from flows.stack.terminal import say
 from tasks.data.cache import is_intact
@@ -79,7 +79,7 @@ def _caught(faults: Iterable[str]) -> Faults:
         yield from faults
     except Refusal as refusal:
         yield str(refusal)
-    except (httpx.HTTPError, PrefectException, OSError) as error:
+    except (*API_ERRORS, OSError) as error:
         yield f"cannot be checked ({type(error).__name__}: {error}); mend that first"
 
 

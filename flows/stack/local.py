@@ -4,17 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-import httpx
 import psutil
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.exceptions import PrefectException
 
 from flows import hosts, locations
 from flows.stack import automations, deployments, processes, queues, runs, settings, signals, state, workers
 from flows.stack import server as servers
 from flows.stack.deployments import Declaration
 from flows.stack.pools import Pools, ensure, ensure_limits, specs
-from flows.stack.server import DEFAULT_PORTS, PATIENCE_SECONDS, Server
+from flows.stack.server import API_ERRORS, DEFAULT_PORTS, PATIENCE_SECONDS, Server
 from flows.stack.state import State
 from flows.stack.terminal import say
 from tasks.domain.refusal import Refusal
@@ -54,7 +52,7 @@ def up(*, ports: str = DEFAULT_PORTS, pools: Pools = DEFAULT_POOLS) -> Stack:
         except BaseException as error:
             with signals.uninterrupted():
                 ascent.undo()
-            if isinstance(error, httpx.HTTPError | PrefectException):
+            if isinstance(error, API_ERRORS):
                 raise Refusal(f"Prefect's API failed ({type(error).__name__}: {error}); try again") from error
             raise
         started = tuple(sorted(ascent.started))
@@ -97,7 +95,7 @@ def settle(found: State) -> None:
             if ids:
                 say(f"Cancelling {len(ids)} running flow runs (3 to 20 s)")
                 runs.cancel(client, ids)
-    except (httpx.HTTPError, PrefectException) as error:
+    except API_ERRORS as error:
         say(f"Not all of them could be cancelled ({type(error).__name__}: {error}); their processes end all the same")
 
 

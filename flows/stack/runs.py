@@ -5,16 +5,15 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from uuid import UUID
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import PrefectException
 from prefect.states import Cancelled, Cancelling, Crashed, State
 
 from flows.events import Links, missed, send_now
 from flows.names import LATEST_START, NIGHTLY
+from flows.stack.server import API_ERRORS
 from flows.stack.terminal import say
 
 WAITING = (StateType.SCHEDULED, StateType.PENDING, StateType.PAUSED)
@@ -76,7 +75,7 @@ def announce_missed(client: SyncPrefectClient, late: Iterable[FlowRun], ui_url: 
     event = missed([start.date() for start in sorted(starts)], TOO_LATE, f"{NIGHTLY}-{last.date()}", links)
     try:
         send_now(client, [event])
-    except (httpx.HTTPError, PrefectException) as error:
+    except API_ERRORS as error:
         say(f"The alert could not be sent ({type(error).__name__}: {error}): {event.payload['subject']}")
 
 

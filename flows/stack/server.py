@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.exceptions import PrefectException
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
@@ -32,6 +33,8 @@ DEFAULT_PORTS = "4200-4299"
 START_SECONDS = 120.0
 PATIENCE_SECONDS = 15.0
 """For one answer of a server that is busy; one that is gone refuses at once."""
+API_ERRORS = (httpx.HTTPError, PrefectException)
+"""What a client of a server raises where the API fails."""
 HOST = "127.0.0.1"
 AUTH = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
 """One secret, as the server and as its clients call it: with our own server, either name sets both."""

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.exceptions import ObjectNotFound
 
 from flows import hosts, locations
 from flows.stack import deployments, notifications, processes, queues, runs, server, state, workers
 from flows.stack.pools import Pools
+from flows.stack.server import API_ERRORS
 from flows.stack.state import State
 from flows.stack.terminal import say
 
@@ -42,7 +42,7 @@ def status() -> bool:
                 say(line)
             to = notifications.receiver(client)
             say(f"alerts     {f'to {to}' if to else notifications.NOBODY}")
-    except (httpx.HTTPError, PrefectException) as error:
+    except API_ERRORS as error:
         say(f"server     fails: {type(error).__name__}: {error}")
         return False
     return is_healthy

@@ -7,9 +7,8 @@ import time
 from contextlib import ExitStack
 from typing import NoReturn
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.exceptions import ObjectNotFound, PrefectException
+from prefect.exceptions import ObjectNotFound
 
 from flows import hosts, locations
 from flows.hosts import Host
@@ -17,7 +16,7 @@ from flows.names import TAG, TRIAL_POOL
 from flows.stack import processes, queues, settings, signals, state, workers
 from flows.stack.local import settle
 from flows.stack.pools import Pools, Spec, ensure_limits
-from flows.stack.server import Server
+from flows.stack.server import API_ERRORS, Server
 from flows.stack.state import State
 from flows.stack.terminal import say
 from tasks.domain.refusal import Refusal
@@ -78,7 +77,7 @@ def _join(pool: str) -> tuple[State, Host]:
             host = hosts.here()
             queues.ensure(client, pool, host, trial.worker)
             ensure_limits(client, name)
-    except (httpx.HTTPError, PrefectException) as error:
+    except API_ERRORS as error:
         raise Refusal(f"Prefect's API failed ({type(error).__name__}: {error}); try again") from error
     state.write(joined)
     return joined, host

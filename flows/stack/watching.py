@@ -9,15 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-import httpx
 from prefect.client.schemas.objects import FlowRun
-from prefect.exceptions import PrefectException
 
 from flows import locations
 from flows.stack import deployments, runs, signals
 from flows.stack.local import down, up
 from flows.stack.pools import Pools
-from flows.stack.server import Server
+from flows.stack.server import API_ERRORS, Server
 from flows.stack.terminal import say
 from tasks.domain.exit_code import ExitCode
 from tasks.domain.refusal import Refusal
@@ -52,7 +50,7 @@ def run_benchmark(deployment: str = "full", parameters: Iterable[str] = ()) -> i
     try:
         with signals.interruptible():
             run = watch.run()
-    except (httpx.HTTPError, PrefectException) as error:
+    except API_ERRORS as error:
         raise Refusal(f"Prefect's API failed ({type(error).__name__}: {error}); see `stratbench status`") from error
     finally:
         is_good = run is not None and run.state is not None and run.state.is_completed()
@@ -92,7 +90,7 @@ class _Watch:
                     return run
                 self._call("flow-run", "watch", str(run.id))  # the stream of events that the command lives on was cut
                 last_answer = time.monotonic()
-            except (httpx.HTTPError, PrefectException):
+            except API_ERRORS:
                 if time.monotonic() - last_answer > PATIENCE_SECONDS:
                     raise
             time.sleep(POLL_SECONDS)
@@ -105,7 +103,7 @@ class _Watch:
                 say(f"Cancelling {run.name} (3 to 20 s)")
                 with self.server.connected() as client:
                     runs.cancel(client, [run.id])
-        except (httpx.HTTPError, PrefectException) as error:
+        except API_ERRORS as error:
             say(f"{self.run_name} could not be cancelled: {type(error).__name__}: {error}")
 
     def _call(self, *words: str) -> None:
