@@ -7,9 +7,9 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.states import Cancelled, Cancelling, Crashed, State
+from prefect.states import Cancelled, Cancelling, Crashed
 
 from flows.events import Links, missed, send_now
 from flows.names import LATEST_START, NIGHTLY

@@ -2,7 +2,6 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,54 +15,47 @@ from prefect.server.events.schemas.automations import EventTrigger
 from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.states import Cancelling, Completed
 
-from flows.stack import automations, deployments, processes, server
-from flows.stack.local import down, up
+from flows.stack import automations, processes, server
+from flows.stack.local import up
 from tasks.domain.refusal import Refusal
-from tests.flows.stack.conftest import SAMPLE, serve
+from tests.flows.stack.conftest import PORTS, standing, wait_until
 
 pytestmark = pytest.mark.stack
-PORTS, UI = "4500-4599", "http://ui/v2"
+UI = "http://ui/v2"
 CRASHED, CANCELLED = automations.WANTED
 FLOW_RUN = "PREFECT__FLOW_RUN_ID"
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncPrefectClient]:
-    """Of a server that knows nothing of us."""
-    with serve(tmp_path_factory.mktemp("root"), PORTS) as connected:
-        yield connected
-
-
-def test_each_is_created_once_and_renewed_where_it_differs(client: SyncPrefectClient) -> None:
-    automations.ensure(client, UI)
-    before = client.read_automations()
+def test_each_is_created_once_and_renewed_where_it_differs(bare: SyncPrefectClient) -> None:
+    automations.ensure(bare, UI)
+    before = bare.read_automations()
     assert {each.name for each in before} == {CRASHED.name, CANCELLED.name}
-    assert list(automations.differing(client, UI)) == []
-    automations.ensure(client, UI)
-    assert client.read_automations() == before
-    client.pause_automation(before[0].id)
-    assert [found and found.id for _, found in automations.differing(client, UI)] == [before[0].id]
-    automations.ensure(client, UI)
-    assert list(automations.differing(client, UI)) == []
-    assert {each.id for each in client.read_automations()} == {each.id for each in before}
+    assert list(automations.differing(bare, UI)) == []
+    automations.ensure(bare, UI)
+    assert bare.read_automations() == before
+    bare.pause_automation(before[0].id)
+    assert [found and found.id for _, found in automations.differing(bare, UI)] == [before[0].id]
+    automations.ensure(bare, UI)
+    assert list(automations.differing(bare, UI)) == []
+    assert {each.id for each in bare.read_automations()} == {each.id for each in before}
 
 
-def test_one_of_that_name_that_is_not_ours_is_refused_and_left_alone(client: SyncPrefectClient) -> None:
-    for each in client.read_automations_by_name(CRASHED.name):
-        client.delete_automation(each.id)
-    theirs = client.create_automation(AutomationCore(**{**CRASHED.model_dump(), "description": "ours", "id": uuid4()}))
-    before = client.read_automation(theirs)
+def test_one_of_that_name_that_is_not_ours_is_refused_and_left_alone(bare: SyncPrefectClient) -> None:
+    for each in bare.read_automations_by_name(CRASHED.name):
+        bare.delete_automation(each.id)
+    theirs = bare.create_automation(AutomationCore(**{**CRASHED.model_dump(), "description": "ours", "id": uuid4()}))
+    before = bare.read_automation(theirs)
     with pytest.raises(Refusal, match="'stratbench: crashed .* exists and is not ours .*rename it"):
-        automations.ensure(client, UI)
-    assert client.read_automation(theirs) == before
-    client.delete_automation(theirs)
+        automations.ensure(bare, UI)
+    assert bare.read_automation(theirs) == before
+    bare.delete_automation(theirs)
 
 
 @pytest.mark.parametrize("tags", [[], ["theirs"], ["stratbench-not"]])
-def test_only_runs_with_our_tag_are_covered(client: SyncPrefectClient, tags: list[str]) -> None:
-    automations.ensure(client, UI)
+def test_only_runs_with_our_tag_are_covered(bare: SyncPrefectClient, tags: list[str]) -> None:
+    automations.ensure(bare, UI)
     for wanted in automations.WANTED:
-        (found,) = client.read_automations_by_name(wanted.name)
+        (found,) = bare.read_automations_by_name(wanted.name)
         trigger = EventTrigger.model_validate(found.trigger.model_dump())
         (after,) = trigger.after
         assert trigger.covers(event(after, [*tags, "stratbench"]))
@@ -90,60 +82,52 @@ def test_time_is_granted_while_the_server_is_away(root: Path) -> None:
 
 
 @pytest.mark.drill
-def test_lost_runs_end_in_time_and_no_other_does(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_runs_end_in_time_and_no_other_does(client: SyncPrefectClient) -> None:
     """Killed are all workers and all engines but one, which goes on without a worker."""
-    monkeypatch.setattr(deployments, "FILE", SAMPLE / "prefect.yaml")
-    try:
-        with up(ports=PORTS).server.connected() as client:
-            ours = client.read_deployment_by_name("benchmark/full")
-            theirs = client.create_deployment(
-                ours.flow_id,
-                "theirs",
-                entrypoint=ours.entrypoint,
-                work_pool_name=ours.work_pool_name,
-                job_variables=ours.job_variables,
-            )
-            lost, cancelled, ended, living = (begin(client, ours.id) for _ in range(4))
-            untagged = begin(client, theirs)
-            everyone = {lost, cancelled, ended, living, untagged}
-            wait_until(lambda: everyone <= heard_of(client), 60)
-            for process, each in processes.marked().items():
-                if each[processes.PART] != "server" and each.get(FLOW_RUN) != str(living):
-                    process.kill()
-            killed_at = time.monotonic()
-            client.set_flow_run_state(cancelled, Cancelling())
-            client.set_flow_run_state(ended, Completed(name="Unforeseen"), force=True)
-            types = {
-                lost: StateType.CRASHED,
-                cancelled: StateType.CANCELLED,
-                ended: StateType.COMPLETED,
-                living: StateType.RUNNING,
-                untagged: StateType.RUNNING,
-            }
-            wait_until(lambda: client.read_flow_run(lost).state_type == StateType.CRASHED, 130)
-            assert time.monotonic() - killed_at > 55
-            wait_until(lambda: client.read_flow_run(cancelled).state_type == StateType.CANCELLED, 30)
-            time.sleep(max(0.0, 130 - (time.monotonic() - killed_at)))
-            assert {run: client.read_flow_run(run).state_type for run in everyone} == types
-    finally:
-        down()
+    ours = client.read_deployment_by_name("benchmark/full")
+    theirs = client.create_deployment(
+        ours.flow_id,
+        "theirs",
+        entrypoint=ours.entrypoint,
+        work_pool_name=ours.work_pool_name,
+        job_variables=ours.job_variables,
+    )
+    lost, cancelled, ended, living = (begin(client, ours.id) for _ in range(4))
+    untagged = begin(client, theirs)
+    everyone = {lost, cancelled, ended, living, untagged}
+    wait_until(lambda: everyone <= heard_of(client), 60)
+    for process, each in processes.marked().items():
+        if each[processes.PART] != "server" and each.get(FLOW_RUN) != str(living):
+            process.kill()
+    killed_at = time.monotonic()
+    client.set_flow_run_state(cancelled, Cancelling())
+    client.set_flow_run_state(ended, Completed(name="Unforeseen"), force=True)
+    types = {
+        lost: StateType.CRASHED,
+        cancelled: StateType.CANCELLED,
+        ended: StateType.COMPLETED,
+        living: StateType.RUNNING,
+        untagged: StateType.RUNNING,
+    }
+    wait_until(lambda: client.read_flow_run(lost).state_type == StateType.CRASHED, 130)
+    assert time.monotonic() - killed_at > 55
+    wait_until(lambda: client.read_flow_run(cancelled).state_type == StateType.CANCELLED, 30)
+    time.sleep(max(0.0, 130 - (time.monotonic() - killed_at)))
+    assert {run: client.read_flow_run(run).state_type for run in everyone} == types
 
 
 @pytest.mark.drill
-def test_absence_of_the_server_is_not_taken_for_the_silence_of_runs(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_absence_of_the_server_is_not_taken_for_the_silence_of_runs(tmp_path: Path) -> None:
     """One run goes on meanwhile, another is lost."""
-    monkeypatch.setattr(deployments, "FILE", SAMPLE / "prefect.yaml")
-    try:
-        with up(ports=PORTS).server.connected() as client:
+    with standing(tmp_path) as stack:
+        with stack.server.connected() as client:
             deployment = client.read_deployment_by_name("benchmark/full").id
             living, lost = (begin(client, deployment) for _ in range(2))
             wait_until(lambda: {living, lost} <= heard_of(client), 60)
-            parts = processes.parts()
-            doomed = [process for process, each in processes.marked().items() if each.get(FLOW_RUN) == str(lost)]
-            for process in (parts["server"], parts["worker of benchmark"], *doomed):
-                process.kill()
+        parts = processes.parts()
+        doomed = [process for process, each in processes.marked().items() if each.get(FLOW_RUN) == str(lost)]
+        for process in (parts["server"], parts["worker of benchmark"], *doomed):
+            process.kill()
         time.sleep(100)
         with up(ports=PORTS).server.connected() as client:
             wait_until(lambda: client.read_flow_run(lost).state_type == StateType.CRASHED, 240)
@@ -151,8 +135,6 @@ def test_absence_of_the_server_is_not_taken_for_the_silence_of_runs(
             history = [each.type for each in client.read_flow_run_states(living)]
             assert history[-1] == StateType.RUNNING
             assert StateType.CRASHED not in history
-    finally:
-        down()
 
 
 def event(name: str, tags: list[str], kind: str = "flow-run") -> ReceivedEvent:
@@ -176,10 +158,3 @@ def heard_of(client: SyncPrefectClient) -> set[UUID]:
     where = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}}, "limit": 50}
     page = client._client.post("/events/filter", json=where).raise_for_status().json()
     return {UUID(each["resource"]["prefect.resource.id"].rpartition(".")[2]) for each in page["events"]}
-
-
-def wait_until(is_true: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < deadline
-        time.sleep(1)

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -20,23 +19,9 @@ from flows.stack.pools import Pools
 from flows.stack.status import status
 from tasks.domain.refusal import Refusal
 from tasks.results.environment import hostname
-from tests.flows.stack.conftest import SAMPLE, isolate
+from tests.flows.stack.conftest import PORTS, SAMPLE
 
 pytestmark = pytest.mark.stack
-PORTS = "4700-4799"
-FILE = SAMPLE / "prefect.yaml"
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        isolate(monkeypatch, tmp_path_factory.mktemp("root"))
-        monkeypatch.setattr(deployments, "FILE", FILE)
-        try:
-            yield up(ports=PORTS)
-        finally:
-            down()
-            processes.sweep()
 
 
 def test_second_up_starts_nothing(stack: Stack) -> None:
@@ -154,7 +139,7 @@ def test_lost_worker_is_replaced_and_late_runs_are_not_caught_up(stack: Stack) -
 def test_failed_up_undoes_what_it_started_and_nothing_else(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     before = processes.marked().keys()
     broken = state.path().parent / "broken.yaml"
-    broken.write_text(FILE.read_text().replace("stack_sample.trial", "stack_sample.nothing"))
+    broken.write_text(SAMPLE.read_text().replace("stack_sample.trial", "stack_sample.nothing"))
     monkeypatch.setattr(deployments, "FILE", broken)
     with pytest.raises(Refusal, match="`prefect deploy` ended"):
         up(ports=PORTS)

@@ -32,20 +32,13 @@ from flows.stack.deployments import FILE
 from tasks.detection.nights import Tonight
 from tasks.domain.refusal import Refusal
 from tests.detection.example_nights import replay, slower
-from tests.flows.stack.conftest import serve
 
 pytestmark = pytest.mark.stack
-PORTS, UI = "4300-4399", "http://ui/v2"
+UI = "http://ui/v2"
 COMMAND = "prefect deployment run benchmark/nightly --param night='\"2026-01-21\"'"
 PATIENCE, SILENCE = 60.0, 3.0
 """Seconds for what has to come, and for what must not."""
 Posts = Queue[dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncPrefectClient]:
-    with serve(tmp_path_factory.mktemp("root"), PORTS) as connected:
-        yield connected
 
 
 @pytest.fixture(scope="module")
@@ -57,29 +50,29 @@ def receiver() -> Iterator[tuple[str, Posts]]:
 
 
 @pytest.fixture(autouse=True)
-def of_this_server(client: SyncPrefectClient, receiver: tuple[str, Posts]) -> Iterator[None]:
+def of_this_server(bare: SyncPrefectClient, receiver: tuple[str, Posts]) -> Iterator[None]:
     """Blocks are saved on it, and nothing of the last test is left."""
-    with temporary_settings({PREFECT_API_URL: str(client.api_url).rstrip("/")}):
+    with temporary_settings({PREFECT_API_URL: str(bare.api_url).rstrip("/")}):
         yield
-    for found in notifications.ours(client):
-        client.delete_automation(found.id)
+    for found in notifications.ours(bare):
+        bare.delete_automation(found.id)
     time.sleep(0.5)
     while not receiver[1].empty():
         receiver[1].get()
 
 
 @pytest.fixture
-def nightly(client: SyncPrefectClient) -> UUID:
+def nightly(bare: SyncPrefectClient) -> UUID:
     """A deployment as that of the nightly run."""
-    flow = client.create_flow_from_name("benchmark")
-    return client.create_deployment(flow, "nightly", tags=[TAG, NIGHTLY])
+    flow = bare.create_flow_from_name("benchmark")
+    return bare.create_deployment(flow, "nightly", tags=[TAG, NIGHTLY])
 
 
-def use(monkeypatch: pytest.MonkeyPatch, client: SyncPrefectClient, block: Block) -> None:
+def use(monkeypatch: pytest.MonkeyPatch, bare: SyncPrefectClient, block: Block) -> None:
     """Notify through that block."""
     block.save("oncall", overwrite=True)
     monkeypatch.setenv(notifications.SETTING, f"{block.get_block_type_slug()}/oncall")
-    automations.ensure(client, UI)
+    automations.ensure(bare, UI)
     time.sleep(2)  # the server reads new automations once a second
 
 
@@ -99,10 +92,10 @@ def nothing_comes(posts: Posts) -> bool:
 
 
 def test_regression_reaches_a_webhook_once_and_what_stands_does_not(
-    client: SyncPrefectClient, receiver: tuple[str, Posts], monkeypatch: pytest.MonkeyPatch
+    bare: SyncPrefectClient, receiver: tuple[str, Posts], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, posts = receiver
-    use(monkeypatch, client, Webhook(url=address, headers={"Content-Type": "application/json"}))
+    use(monkeypatch, bare, Webhook(url=address, headers={"Content-Type": "application/json"}))
     assert tell(replay(slower(19), 20, again=[19])) == ("benchmark.suspect",)
     assert tell(replay(slower(19), 21, again=[19])) == ("benchmark.regression",)
     assert tell(replay(slower(19), 22, again=[19])) == ()
@@ -120,16 +113,16 @@ def test_regression_reaches_a_webhook_once_and_what_stands_does_not(
 
 
 def test_any_notification_block_says_the_same_in_words(
-    client: SyncPrefectClient, receiver: tuple[str, Posts], monkeypatch: pytest.MonkeyPatch
+    bare: SyncPrefectClient, receiver: tuple[str, Posts], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, posts = receiver
     template = {"subject": "{{subject}}", "body": "{{body}}"}
     use(
         monkeypatch,
-        client,
+        bare,
         CustomWebhookNotificationBlock(name="x", url=address, json_data=template, headers=None, cookies=None),
     )
-    assert notifications.receiver(client) == "custom-webhook/oncall"
+    assert notifications.receiver(bare) == "custom-webhook/oncall"
     tell(replay(slower(19), 21, again=[19]))
     got = posts.get(timeout=PATIENCE)
     assert got["subject"].startswith("stratbench, night of 2026-01-21: REGRESSED: mirrored, batch 128, x 1.1")
@@ -139,12 +132,12 @@ def test_any_notification_block_says_the_same_in_words(
 
 @pytest.mark.drill
 def test_nightly_run_that_ended_badly_is_told_once_and_one_that_spoke_itself_is_not(
-    client: SyncPrefectClient, receiver: tuple[str, Posts], monkeypatch: pytest.MonkeyPatch, nightly: UUID
+    bare: SyncPrefectClient, receiver: tuple[str, Posts], monkeypatch: pytest.MonkeyPatch, nightly: UUID
 ) -> None:
     address, posts = receiver
     monkeypatch.setattr(notifications, "OVERDUE", timedelta(seconds=10))
-    use(monkeypatch, client, Webhook(url=address))
-    theirs = client.create_deployment(client.create_flow_from_name("benchmark"), "theirs", tags=[TAG])
+    use(monkeypatch, bare, Webhook(url=address))
+    theirs = bare.create_deployment(bare.create_flow_from_name("benchmark"), "theirs", tags=[TAG])
     ends: tuple[tuple[UUID, State[None]], ...] = (
         (nightly, Failed(name="Failed", message="0 of 9 trials valid; report: reports/x")),
         (nightly, Failed(name="Invalid", message="8 of 9 trials valid; report: reports/x")),
@@ -156,11 +149,11 @@ def test_nightly_run_that_ended_badly_is_told_once_and_one_that_spoke_itself_is_
     )
     created = []
     for deployment, end in ends:
-        run = client.create_flow_run_from_deployment(deployment).id
+        run = bare.create_flow_run_from_deployment(deployment).id
         created.append(run)
-        client.set_flow_run_state(run, Running())
+        bare.set_flow_run_state(run, Running())
         time.sleep(0.5)  # the server was seen to lose events of a burst
-        client.set_flow_run_state(run, end)
+        bare.set_flow_run_state(run, end)
     found = [posts.get(timeout=PATIENCE) for _ in range(2)]
     assert sorted(each["event"] for each in found) == ["prefect.flow-run.Crashed", "prefect.flow-run.Failed"]
     (crashed,) = (each for each in found if each["event"].endswith("Crashed"))
@@ -169,9 +162,9 @@ def test_nightly_run_that_ended_badly_is_told_once_and_one_that_spoke_itself_is_
     assert f"{UI}/runs/flow-run/{created[4]}" in crashed["text"]
     time.sleep(10)
     assert nothing_comes(posts)
-    client.set_flow_run_state(client.create_flow_run_from_deployment(theirs).id, Running())
-    hangs = client.create_flow_run_from_deployment(nightly)
-    client.set_flow_run_state(hangs.id, Running())
+    bare.set_flow_run_state(bare.create_flow_run_from_deployment(theirs).id, Running())
+    hangs = bare.create_flow_run_from_deployment(nightly)
+    bare.set_flow_run_state(hangs.id, Running())
     got = posts.get(timeout=PATIENCE)
     assert got["subject"] == f"stratbench: {hangs.name} has not ended after 0:00:10"
     assert f"{UI}/runs/flow-run/{hangs.id}" in got["text"]
@@ -179,20 +172,20 @@ def test_nightly_run_that_ended_badly_is_told_once_and_one_that_spoke_itself_is_
 
 
 def test_nights_that_were_missed_are_told_once_and_not_caught_up(
-    client: SyncPrefectClient, receiver: tuple[str, Posts], monkeypatch: pytest.MonkeyPatch, nightly: UUID
+    bare: SyncPrefectClient, receiver: tuple[str, Posts], monkeypatch: pytest.MonkeyPatch, nightly: UUID
 ) -> None:
     """As after three days in which nothing ran; that the server finds them late is told once, too."""
     address, posts = receiver
-    use(monkeypatch, client, Webhook(url=address))
+    use(monkeypatch, bare, Webhook(url=address))
     now = datetime.now(UTC)
     for days in (3, 2, 1):
         start: State[None] = Scheduled(scheduled_time=now - timedelta(days=days))
-        client.create_flow_run_from_deployment(nightly, state=start, tags=["auto-scheduled"])
+        bare.create_flow_run_from_deployment(nightly, state=start, tags=["auto-scheduled"])
     assert posts.get(timeout=PATIENCE)["event"] == "prefect.flow-run.Late"
-    late = runs.cancel_late(client, [nightly])
+    late = runs.cancel_late(bare, [nightly])
     assert [run.state_type for run in late] == [StateType.SCHEDULED] * 3
-    assert runs.cancel_late(client, [nightly]) == []
-    runs.announce_missed(client, late, UI)
+    assert runs.cancel_late(bare, [nightly]) == []
+    runs.announce_missed(bare, late, UI)
     got = posts.get(timeout=PATIENCE)
     nights = [f"{now - timedelta(days=days):%Y-%m-%d}" for days in (3, 2, 1)]
     assert got["event"] == "benchmark.incomplete"
@@ -209,30 +202,30 @@ def test_mail_is_html() -> None:
 
 
 def test_block_that_cannot_serve_is_refused_and_without_a_setting_nobody_is_notified(
-    client: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
+    bare: SyncPrefectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for given in ("slack-webhook/nobody", "slack-webhook", "no-such-type/oncall"):
         monkeypatch.setenv(notifications.SETTING, given)
         with pytest.raises(Refusal, match=f"STRATBENCH_NOTIFY={given} names no block .* create the block"):
-            automations.ensure(client, UI)
+            automations.ensure(bare, UI)
     Secret(value="x").save("oncall", overwrite=True)
     monkeypatch.setenv(notifications.SETTING, "secret/oncall")
     with pytest.raises(Refusal, match="cannot notify"):
-        automations.ensure(client, UI)
-    assert notifications.receiver(client) is None
+        automations.ensure(bare, UI)
+    assert notifications.receiver(bare) is None
     for block in (
         SlackWebhook(url="https://hooks.slack.com/services/T/B/x"),
         SendgridEmail(api_key="x", sender_email="a@example.com", to_emails=["b@example.com"]),
     ):
-        use(monkeypatch, client, block)
-        assert list(automations.differing(client, UI)) == []
-        assert len(list(notifications.ours(client))) == 3
-    assert notifications.receiver(client) == "sendgrid-email/oncall"
+        use(monkeypatch, bare, block)
+        assert list(automations.differing(bare, UI)) == []
+        assert len(list(notifications.ours(bare))) == 3
+    assert notifications.receiver(bare) == "sendgrid-email/oncall"
     monkeypatch.delenv(notifications.SETTING)
-    assert len(automations.superfluous(client)) == 3
-    automations.ensure(client, UI)
-    assert notifications.receiver(client) is None
-    assert {each.name for each in client.read_automations()} == {each.name for each in automations.WANTED}
+    assert len(automations.superfluous(bare)) == 3
+    automations.ensure(bare, UI)
+    assert notifications.receiver(bare) is None
+    assert {each.name for each in bare.read_automations()} == {each.name for each in automations.WANTED}
 
 
 def test_run_that_has_ended_is_not_overdue() -> None:

@@ -1,8 +1,6 @@
 """Queues on a real server, polled as a worker polls them."""
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -18,20 +16,18 @@ from flows.stack import pools, queues
 from tasks.domain.device import Devices
 from tasks.domain.refusal import Refusal
 from tests.analysis.example_runs import ENVIRONMENT
-from tests.flows.stack.conftest import serve
+from tests.flows.stack.conftest import wait_until
 
 pytestmark = pytest.mark.stack
-PORTS = "4300-4399"
 HOST = Host(name="h1", address="10.0.0.1", environment=ENVIRONMENT, devices=Devices(cores=(0, 1)), release="1.0")
 HOLDER = "gpu on h1 (abc)"
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncPrefectClient]:
+def client(bare: SyncPrefectClient) -> SyncPrefectClient:
     """Of a server with our pools."""
-    with serve(tmp_path_factory.mktemp("root"), PORTS) as connected:
-        pools.ensure(connected, pools.specs(pools.Pools(), "h1"))
-        yield connected
+    pools.ensure(bare, pools.specs(pools.Pools(), "h1"))
+    return bare
 
 
 @pytest.fixture
@@ -149,10 +145,3 @@ def test_each_fault_of_a_queue_is_named_with_its_mending(client: SyncPrefectClie
     ]
     client.delete_work_queue_by_id(ranks.id)
     assert faults()[1] == "the work queue 'h1.ranks' is missing; start the worker of h1 again"
-
-
-def wait_until(is_true: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

@@ -7,14 +7,13 @@ import httpx
 import psutil
 import pytest
 
-from flows.stack import deployments, processes, server, state, watching
+from flows.stack import processes, server, state, watching
 from flows.stack.local import Stack, down, up
 from flows.stack.server import AUTH, Server
 from flows.stack.status import status
 from tasks.domain.refusal import Refusal
-from tests.flows.stack.conftest import SAMPLE, isolate
+from tests.flows.stack.conftest import PORTS, standing
 
-PORTS = "4800-4899"
 SECRET = "admin:correct horse"
 on_the_stack = pytest.mark.stack
 
@@ -22,16 +21,9 @@ on_the_stack = pytest.mark.stack
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Up with a secret that only the clients' variable names, and with protection against forged requests."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        isolate(monkeypatch, tmp_path_factory.mktemp("root"))
-        monkeypatch.setattr(deployments, "FILE", SAMPLE / "prefect.yaml")
-        monkeypatch.setenv("PREFECT_API_AUTH_STRING", SECRET)
-        monkeypatch.setenv("PREFECT_SERVER_CSRF_PROTECTION_ENABLED", "true")
-        try:
-            yield up(ports=PORTS)
-        finally:
-            down()
-            processes.sweep()
+    settings = {"PREFECT_API_AUTH_STRING": SECRET, "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true"}
+    with standing(tmp_path_factory.mktemp("root"), **settings) as found:
+        yield found
 
 
 def ask(server: Server, method: str, path: str, secret: str | None = None, **headers: str) -> httpx.Response:

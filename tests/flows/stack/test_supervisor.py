@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,34 +14,20 @@ from prefect.client.schemas.objects import StateType
 
 from flows import hosts, locations
 from flows.__main__ import main
-from flows.stack import deployments, processes, queues, supervisor
-from flows.stack.local import Stack, down, up
+from flows.stack import processes, queues, supervisor
+from flows.stack.local import Stack
 from flows.stack.status import status
 from tasks.domain.exit_code import ExitCode
-from tests.flows.stack.conftest import SAMPLE, isolate
+from tests.flows.stack.conftest import standing, wait_until
 
 pytestmark = pytest.mark.stack
-PORTS = "4400-4499"
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The head, which is the host h1 itself."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        isolate(monkeypatch, tmp_path_factory.mktemp("root"))
-        monkeypatch.setenv("STRATBENCH_HOST", "h1")
-        monkeypatch.setattr(deployments, "FILE", SAMPLE / "prefect.yaml")
-        try:
-            yield up(ports=PORTS)
-        finally:
-            down()
-            processes.sweep()
-
-
-@pytest.fixture
-def client(stack: Stack) -> Iterator[SyncPrefectClient]:
-    with stack.server.connected() as connected:
-        yield connected
+    with standing(tmp_path_factory.mktemp("root"), STRATBENCH_HOST="h1") as found:
+        yield found
 
 
 @pytest.fixture
@@ -95,13 +80,6 @@ def said(root: Path) -> str:
 def online(client: SyncPrefectClient) -> list[str]:
     found, workers = hosts.known(queues.read_all(client, "gpu")), client.read_workers_for_work_pool("gpu")
     return [queue.name for queue, entry in found if hosts.is_online(queue, entry, workers)]
-
-
-def wait_until(is_true: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def test_host_joins_trains_and_leaves_without_a_trace(
