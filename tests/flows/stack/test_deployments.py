@@ -8,12 +8,6 @@ from flows.stack.watching import run_benchmark
 from tasks.domain.refusal import Refusal
 
 
-def test_names_are_those_that_prefect_uses() -> None:
-    declared = deployments.load(Pools()).by_name
-    assert {"benchmark/full", "benchmark/smoke", "benchmark/nightly", "trial/gpu", "rank/gpu"} <= declared.keys()
-    assert [name for name, each in declared.items() if each.get("schedules")] == ["benchmark/nightly"]
-
-
 def test_other_pool_names_reach_every_deployment() -> None:
     declared = deployments.load(Pools(benchmark="light", trial="a100")).by_name
     pools = {name: each["work_pool"]["name"] for name, each in declared.items()}
