@@ -15,8 +15,6 @@ from flows.names import NIGHTLY, TAG
 from flows.stack.pools import MARK
 from tasks.domain.refusal import Refusal
 
-Labels = dict[str, str | list[str]]
-
 SETTING = "STRATBENCH_NOTIFY"
 """Names the block: `<block type>/<block name>`."""
 DOCS = "docs/prefect.md, Alerts"
@@ -52,7 +50,7 @@ def wanted(client: SyncPrefectClient, ends: set[str], ui_url: str) -> tuple[Auto
     if not (given := setting()):
         return ()
     slug, block_id = _find(client, given)
-    run: Labels = {"prefect.resource.id": "prefect.flow-run.*"}
+    run = {"prefect.resource.id": "prefect.flow-run.*"}
     unannounced = run | {"prefect.state-message": f"!{JUDGED}"}
 
     def declare(what: str, trigger: dict[str, Any], tags: tuple[str, ...], subject: str, body: str) -> AutomationCore:
@@ -82,10 +80,8 @@ def wanted(client: SyncPrefectClient, ends: set[str], ui_url: str) -> tuple[Auto
         ),
         declare(
             "a nightly run that does not end",
-            {
-                **{"posture": "Proactive", "after": {"prefect.flow-run.Running"}, "expect": ends, "match": run},
-                **{"for_each": {"prefect.resource.id"}, "within": OVERDUE},
-            },
+            {"posture": "Proactive", "after": {"prefect.flow-run.Running"}, "expect": ends, "match": run}
+            | {"for_each": {"prefect.resource.id"}, "within": OVERDUE},
             (TAG, NIGHTLY),
             f"stratbench: {_RUN} has not ended after {OVERDUE}",
             f"{_UNLESS_ENDED}It hangs, or still waits for another benchmark; `stratbench status` and `stratbench "
@@ -134,16 +130,12 @@ def _find(client: SyncPrefectClient, given: str) -> tuple[str, Any]:
 
 def _action(slug: str, block_id: Any, subject: str, body: str) -> SendNotification | CallWebhook:
     if slug == "webhook":
-        return CallWebhook(type="call-webhook", block_document_id=block_id, payload=_json(subject, body))
+        payload = (  # `text` is what chats show of it
+            f"{{% set subject %}}{subject}{{% endset %}}{{% set body %}}{body}{{% endset %}}"
+            '{"event": {{ event.event | tojson }}, "subject": {{ subject | string | tojson }}, '
+            '"text": {{ (subject ~ "\\n" ~ body) | tojson }}, "payload": {{ event.payload | tojson }}}'
+        )
+        return CallWebhook(type="call-webhook", block_document_id=block_id, payload=payload)
     if slug == "sendgrid-email":  # sent as HTML
         body = f'{{% filter escape | replace("\n", "<br>") %}}{body}{{% endfilter %}}'
     return SendNotification(type="send-notification", block_document_id=block_id, subject=subject, body=body)
-
-
-def _json(subject: str, body: str) -> str:
-    """Of a webhook: `text` is what chats show of it."""
-    return (
-        f"{{% set subject %}}{subject}{{% endset %}}{{% set body %}}{body}{{% endset %}}"
-        '{"event": {{ event.event | tojson }}, "subject": {{ subject | string | tojson }}, '
-        '"text": {{ (subject ~ "\\n" ~ body) | tojson }}, "payload": {{ event.payload | tojson }}}'
-    )

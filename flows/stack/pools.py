@@ -52,7 +52,6 @@ class Spec:
     part: str
     """The worker's name among the parts of the stack."""
     host: str
-    """Name of the host on which the worker runs."""
     queues: tuple[str, ...] = ()
     """Work queues that the worker polls; none: all that the pool has."""
 

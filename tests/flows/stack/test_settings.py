@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from flows.stack import settings
-from flows.stack.server import Server
 from tasks.domain.refusal import Refusal
 
 URL = "http://prefect.example:4200/api"
@@ -48,31 +47,25 @@ def test_nothing_named_means_our_own_server(root: Path, monkeypatch: pytest.Monk
     assert named() is None
 
 
-def test_environment_wins_over_everything(root: Path, profiles: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    (root / "prefect.toml").write_text(f'[api]\nurl = "{OTHER}"\n')
-    monkeypatch.setenv("PREFECT_API_URL", URL + "/")
-    assert settings.named_server() == Server(URL, is_ours=False)
-
-
-def test_dotenv_wins_over_the_projects_files_and_these_over_the_profile(root: Path, profiles: None) -> None:
+def test_environment_wins_over_dotenv_over_the_projects_files_over_the_profile(
+    root: Path, profiles: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.write("http://127.0.0.1:4200/api")  # ours hides nothing
+    assert named() == URL
+    monkeypatch.setenv("PREFECT_PROFILE", "home")
+    assert named() == OTHER
+    settings.remove()
     (root / "pyproject.toml").write_text(f'[tool.prefect.api]\nurl = "{URL}"\n')
     assert named() == URL
     (root / "prefect.toml").write_text(f'[api]\nurl = "{OTHER}"\n')
     assert named() == OTHER
     (root / ".env").write_text(f"PREFECT_API_URL={URL}\n")
     assert named() == URL
-
-
-def test_our_prefect_toml_does_not_hide_the_profile(root: Path, profiles: None) -> None:
-    settings.write("http://127.0.0.1:4200/api")
-    assert named() == URL
-
-
-def test_active_profile_is_the_one_that_the_environment_says(
-    root: Path, profiles: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PREFECT_PROFILE", "home")
+    monkeypatch.setenv("PREFECT_API_URL", f"{OTHER}/")
     assert named() == OTHER
+
+
+def test_profile_without_a_server_names_none(root: Path, profiles: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_PROFILE", "ephemeral")
     assert named() is None
 
