@@ -19,17 +19,15 @@ from flows.stack.pools import Pools
 from flows.stack.status import status
 from tasks.domain.refusal import Refusal
 from tasks.results.environment import hostname
-from tests.flows.stack.conftest import PORTS, SAMPLE
+from tests.flows.stack.conftest import PORTS, SAMPLE, wait_until
 
 pytestmark = pytest.mark.stack
 
 
 def test_second_up_starts_nothing(stack: Stack) -> None:
     before = state.read()
-    assert stack.started == ("server", "worker of benchmark", "worker of trial")
-    assert not stack.was_running
-    again = up(ports=PORTS)
-    assert (again.was_running, again.started, again.server) == (True, (), stack.server)
+    assert (stack.was_running, stack.started) == (False, ("server", "worker of benchmark", "worker of trial"))
+    assert up(ports=PORTS) == Stack(server=stack.server, was_running=True, started=())
     assert state.read() == before
 
 
@@ -152,8 +150,7 @@ def test_down_ends_a_running_benchmark_and_leaves_no_process(stack: Stack) -> No
     with stack.server.connected() as client:
         deployment = client.read_deployment_by_name("benchmark/full").id
         run = client.create_flow_run_from_deployment(deployment, parameters={"seconds": 600})
-        while client.read_flow_run(run.id).state_type != StateType.RUNNING:
-            time.sleep(0.2)
+        wait_until(lambda: client.read_flow_run(run.id).state_type == StateType.RUNNING)
     family = processes.marked()
     assert processes.flow_runs() == {run.id}
     assert down()

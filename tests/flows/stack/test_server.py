@@ -56,22 +56,21 @@ def test_failure_of_a_silent_server_says_why(taken: int, root: object) -> None:
 def test_our_server_takes_over_nothing_of_the_users_but_what_is_listed(root: Path) -> None:
     ours = server.environment_of_ours(4711, USERS)
     assert not {"PREFECT_PROFILE", "PREFECT_API_KEY", "PREFECT__FLOW_RUN_ID"} & ours.keys()
-    assert ours["PREFECT_HOME"] == str(root / ".stratbench" / "prefect")
-    assert ours["PREFECT_API_URL"] == "http://127.0.0.1:4711/api"
-    assert ours["PREFECT_SERVER_API_PORT"] == "4711"
-    assert ours["PREFECT_SERVER_DATABASE_CONNECTION_URL"] == USERS["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
-    assert (ours["HOME"], ours["CUDA_VISIBLE_DEVICES"]) == ("/home/me", "1")
+    kept = ("HOME", "CUDA_VISIBLE_DEVICES", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
+    expected = {name: USERS[name] for name in kept}
+    expected |= {"PREFECT_HOME": str(root / ".stratbench" / "prefect"), "PREFECT_SERVER_API_PORT": "4711"}
+    expected |= {"PREFECT_API_URL": "http://127.0.0.1:4711/api", "STRATBENCH_ROOT": str(root)}
+    assert ours.items() >= expected.items()
 
 
 def test_users_server_is_reached_with_the_users_settings(root: Path) -> None:
     theirs = server.environment_of_users("http://prefect.example/api", USERS)
-    assert (theirs["PREFECT_PROFILE"], theirs["PREFECT_API_KEY"]) == ("work", "secret")
-    assert theirs["PREFECT_HOME"] == "/home/me/.prefect"
-    assert theirs["PREFECT_API_URL"] == "http://prefect.example/api"
+    expected = {name: USERS[name] for name in ("PREFECT_PROFILE", "PREFECT_API_KEY", "PREFECT_HOME")}
+    expected |= {"PREFECT_API_URL": "http://prefect.example/api", "STRATBENCH_ROOT": str(root)}
+    assert theirs.items() >= expected.items()
     assert "PREFECT__FLOW_RUN_ID" not in theirs
 
 
-def test_python_is_this_interpreter_and_the_root_is_absolute(root: Path) -> None:
+def test_python_of_either_is_this_interpreter(root: Path) -> None:
     for made in (server.environment_of_ours(1, USERS), server.environment_of_users("x", USERS)):
         assert made["PATH"] == f"{Path(sys.executable).parent}{os.pathsep}/bin"
-        assert made["STRATBENCH_ROOT"] == str(root)

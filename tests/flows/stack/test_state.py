@@ -1,5 +1,4 @@
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ from flows.stack.pools import Pools
 from flows.stack.server import Server
 from flows.stack.state import State
 from tasks.domain.refusal import Refusal
+from tests.flows.stack.conftest import wait_until
 
 STATE = State(server=Server("http://127.0.0.1:4201/api", is_ours=True), pools=Pools(), deployed="a")
 
@@ -38,8 +38,7 @@ def test_two_commands_do_not_start_and_stop_at_once(root: Path, capsys: pytest.C
     with state.locked():
         thread = threading.Thread(target=second)
         thread.start()
-        while "Waiting for another command" not in capsys.readouterr().out:
-            time.sleep(0.01)
+        wait_until(lambda: "Waiting for another command" in capsys.readouterr().out)
         order.append("first")
     thread.join(timeout=10)
     assert order == ["first", "second"]
