@@ -112,49 +112,44 @@ def test_page_lists_every_variable_with_its_default(kind: str) -> None:
 
 def test_docker_gives_a_trial_gpus_and_shared_memory_and_restarts_nothing() -> None:
     found = render("docker")
-    assert (found.image, found.image_pull_policy) == ("stratbench:gpu", "IfNotPresent")
-    assert found.auto_remove is True
-    assert found.container_create_kwargs["hostname"] == "a100-1"
-    engine = {name: value for name, value in found.container_create_kwargs.items() if name != "hostname"}
+    assert (found.image, found.image_pull_policy, found.auto_remove) == ("stratbench:gpu", "IfNotPresent", True)
+    engine = dict(found.container_create_kwargs)
+    assert engine.pop("hostname") == "a100-1"
     host = importlib.import_module("docker.types").HostConfig(version="1.45", **engine)
-    assert host["ShmSize"] == 2 * 2**30
-    assert host["RestartPolicy"] == {"Name": "no"}
+    assert (host["ShmSize"], host["RestartPolicy"]) == (2 * 2**30, {"Name": "no"})
     (request,) = host["DeviceRequests"]
     assert (request["Driver"], request["Count"]) == ("nvidia", -1)
     assert request["Capabilities"] == [["gpu", "compute", "utility"]]
 
 
 def test_docker_takes_what_is_given() -> None:
-    given = {"network_mode": "host", "env": {"NCCL_DEBUG": "INFO"}}
-    found = render("docker", gpu_count=2, shm_size="512m", volumes=["/srv:/home/bench"], **given)
-    assert found.env["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
-    assert found.env["NCCL_DEBUG"] == "INFO"
+    given = {"volumes": ["/srv:/home/bench"], "network_mode": "host"}
+    found = render("docker", gpu_count=2, shm_size="512m", **given)
     assert found.container_create_kwargs["device_requests"][0]["count"] == 2
     assert found.container_create_kwargs["shm_size"] == "512m"
-    assert (found.volumes, found.network_mode) == (["/srv:/home/bench"], "host")
+    assert {name: getattr(found, name) for name in given} == given
 
 
 @each_type
-def test_results_and_address_reach_the_trial_only_where_they_are_given(kind: str) -> None:
-    assert not {"STRATBENCH_RESULTS_URL", "STRATBENCH_ADDRESS"} & render(kind).env.keys()
-    env = render(kind, results_url="s3://bench/runs", address="10.0.0.2").env
-    assert (env["STRATBENCH_RESULTS_URL"], env["STRATBENCH_ADDRESS"]) == ("s3://bench/runs", "10.0.0.2")
+def test_environment_of_the_trial_has_a_heartbeat_and_what_is_given(kind: str) -> None:
+    default = render(kind).env
+    assert default["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
+    assert not {"STRATBENCH_RESULTS_URL", "STRATBENCH_ADDRESS"} & default.keys()
+    given = {"STRATBENCH_RESULTS_URL": "s3://bench/runs", "STRATBENCH_ADDRESS": "10.0.0.2", "NCCL_DEBUG": "INFO"}
+    env = render(kind, results_url="s3://bench/runs", address="10.0.0.2", env={"NCCL_DEBUG": "INFO"}).env
+    assert env.items() >= {**given, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}.items()
 
 
 def test_kubernetes_gives_a_trial_gpus_and_shared_memory_and_starts_it_once() -> None:
     job, found = render("kubernetes").job_manifest["spec"], pod()
     assert (job["backoffLimit"], job["ttlSecondsAfterFinished"]) == (0, 300)
-    assert found["restartPolicy"] == "Never"
-    assert found["automountServiceAccountToken"] is False
-    assert found["hostname"] == "a100-1"
-    assert found["nodeSelector"] == {"kubernetes.io/hostname": "worker-7"}
+    assert (found["restartPolicy"], found["automountServiceAccountToken"]) == ("Never", False)
+    assert (found["hostname"], found["nodeSelector"]) == ("a100-1", {"kubernetes.io/hostname": "worker-7"})
     (container,), (volume, root) = found["containers"], found["volumes"]
     assert (container["image"], container["imagePullPolicy"]) == ("stratbench:gpu", "IfNotPresent")
     assert container["resources"] == {"limits": {"nvidia.com/gpu": 1}}
-    assert container["volumeMounts"] == [
-        {"name": volume["name"], "mountPath": "/dev/shm"},
-        {"name": root["name"], "mountPath": "/home/bench"},
-    ]
+    mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+    assert mounts == {"/dev/shm": volume["name"], "/home/bench": root["name"]}
     assert root == {"name": "root", "emptyDir": {}}
     assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "2Gi"}
 
@@ -169,7 +164,6 @@ def test_kubernetes_takes_what_is_given() -> None:
     assert found["volumes"][0]["emptyDir"]["sizeLimit"] == "8Gi"
     assert found["serviceAccountName"] == "bench"
     assert (container["image"], container["imagePullPolicy"]) == ("other:1", "Always")
-    assert render("kubernetes").env["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs_worker(kind)) for kind in NEEDED])
