@@ -22,9 +22,6 @@ LASTING = "flows.stack.lasting"
 _FLOW_RUN = "PREFECT__FLOW_RUN_ID"
 """Set by a Prefect worker in the environment of each flow run."""
 
-Marked = dict[psutil.Process, dict[str, str]]
-"""Processes with their environments."""
-
 
 def log_path(part: str) -> Path:
     """Where that part's output goes."""
@@ -61,8 +58,8 @@ def is_alive(process: psutil.Process) -> bool:
     return False
 
 
-def marked() -> Marked:
-    """Every living process of this root's stack, orphans of a killed worker included."""
+def marked() -> dict[psutil.Process, dict[str, str]]:
+    """Every living process of this root's stack with its environment, orphans of a killed worker included."""
     found = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):

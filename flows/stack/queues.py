@@ -23,7 +23,8 @@ def ensure(client: SyncPrefectClient, pool: str, host: Host, holder: str) -> Non
 
     Raises Refusal, and alters nothing, where a queue of that name is not ours or the host is held by another worker.
     """
-    wanted = {host.name: hosts.encode(host, holder), rank_queue(host.name): _purpose(host.name)}
+    purpose = f"What {host.name} trains for trials that span several hosts. {MARK}"
+    wanted = {host.name: hosts.encode(host, holder), rank_queue(host.name): purpose}
     found = {name: _read(client, pool, name) for name in wanted}
     for name, queue in found.items():
         if queue is not None:
@@ -41,13 +42,12 @@ def ensure(client: SyncPrefectClient, pool: str, host: Host, holder: str) -> Non
 def pause(client: SyncPrefectClient, pool: str, name: str, holder: str) -> None:
     """Let nothing begin on that host any more: it takes its leave. A host that another worker holds is left alone."""
     queue, ranks = _read(client, pool, name), _read(client, pool, rank_queue(name))
-    entry = None if queue is None else hosts.read_entry(queue.description)
+    entry = hosts.read_entry(queue.description) if queue else None
     if queue is None or entry is None or entry.holder != holder:
         return
-    client.update_work_queue(
-        queue.id, description=hosts.encode(entry.host, holder, left_at=datetime.now(UTC)), is_paused=True
-    )
-    if ranks is not None:
+    farewell = hosts.encode(entry.host, holder, left_at=datetime.now(UTC))
+    client.update_work_queue(queue.id, description=farewell, is_paused=True)
+    if ranks:
         client.update_work_queue(ranks.id, is_paused=True)
 
 
@@ -89,10 +89,6 @@ def _refuse(client: SyncPrefectClient, pool: str, host: Host, holder: str, name:
             f"host={host.name} is held by the worker {entry.holder!r} at {entry.host.address}, which is online; "
             f"stop that one, or give this host another name: `--host NAME` or {hosts.NAME}"
         )
-
-
-def _purpose(name: str) -> str:
-    return f"What {name} trains for trials that span several hosts. {MARK}"
 
 
 def _read(client: SyncPrefectClient, pool: str, name: str) -> WorkQueue | None:

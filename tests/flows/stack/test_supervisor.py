@@ -154,14 +154,11 @@ def test_worker_is_refused_where_it_cannot_join(
     refused: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert "host='h 2' must be 1 to 100 letters" in refused("--host", "h 2")
-    assert "host='h2.ranks' must be" in refused("--host", "h2.ranks")
+    assert "host='h2.ranks' must be 1 to 100 letters" in refused("--host", "h2.ranks")
     assert "address='10.0.0.2:80' is neither" in refused("--host", "h2", "--address", "10.0.0.2:80")
     monkeypatch.setenv("STRATBENCH_ADDRESS", "")
     assert "host=h1 is held by the worker 'gpu on h1 (" in refused("--host", "h1")
     assert "The work pool 'a100' does not exist on http" in refused("--host", "h2", "--gpu-pool", "a100")
-    client.create_work_queue("theirs", description="of the team", work_pool_name="gpu")
-    assert "The work queue 'theirs' of the pool 'gpu' exists and is not ours" in refused("--host", "theirs")
     monkeypatch.setenv("STRATBENCH_HOST", "h2")
     client.update_work_pool("gpu", WorkPoolUpdate(is_paused=True))
     assert "The work pool 'gpu' has is_paused=True" in refused()
