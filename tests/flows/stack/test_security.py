@@ -1,21 +1,20 @@
 """What the local stack lets in: nothing from other machines and, with a secret, nobody without it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from flows.stack import processes, server, state, watching
+from flows.stack import processes, state, watching
 from flows.stack.local import Stack, down, up
-from flows.stack.server import AUTH, Server
+from flows.stack.server import Server
 from flows.stack.status import status
 from tasks.domain.refusal import Refusal
 from tests.flows.stack.conftest import PORTS, standing
 
+pytestmark = pytest.mark.stack
 SECRET = "admin:correct horse"
-on_the_stack = pytest.mark.stack
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +30,6 @@ def ask(server: Server, method: str, path: str, secret: str | None = None, **hea
     return httpx.request(method, f"{server.api_url}{path}", auth=auth, headers=headers, trust_env=False)
 
 
-@pytest.mark.parametrize("name", AUTH)
-def test_either_name_of_the_secret_sets_both(root: Path, name: str) -> None:
-    ours = server.environment_of_ours(4711, {name: SECRET})
-    assert [ours[each] for each in AUTH] == [SECRET, SECRET]
-    assert server.environment_of_users("http://prefect.example/api", {name: SECRET}).keys().isdisjoint({*AUTH} - {name})
-
-
-def test_the_servers_name_wins_and_an_empty_one_is_none(root: Path) -> None:
-    ours = server.environment_of_ours(4711, dict(zip(AUTH, (SECRET, "other"), strict=True)))
-    assert [ours[each] for each in AUTH] == [SECRET, SECRET]
-    assert server.environment_of_ours(4711, dict.fromkeys(AUTH, "")).keys().isdisjoint(AUTH)
-
-
-@on_the_stack
 def test_nothing_listens_but_on_loopback(stack: Stack) -> None:
     found = {
         connection.laddr.ip
@@ -55,7 +40,6 @@ def test_nothing_listens_but_on_loopback(stack: Stack) -> None:
     assert found == {"127.0.0.1"}
 
 
-@on_the_stack
 def test_client_without_the_secret_is_refused(stack: Stack) -> None:
     assert ask(stack.server, "GET", "/admin/settings").status_code == 401
     assert ask(stack.server, "GET", "/admin/settings", "admin:guessed").status_code == 401
@@ -63,7 +47,6 @@ def test_client_without_the_secret_is_refused(stack: Stack) -> None:
     assert SECRET not in ask(stack.server, "GET", "/admin/settings", SECRET).raise_for_status().text
 
 
-@on_the_stack
 def test_page_of_another_origin_may_not_read(stack: Stack) -> None:
     allowed = "access-control-allow-origin"
     answer = ask(stack.server, "GET", "/admin/version", SECRET, Origin="https://elsewhere.example")
@@ -72,18 +55,15 @@ def test_page_of_another_origin_may_not_read(stack: Stack) -> None:
     assert ask(stack.server, "GET", "/admin/version", SECRET, Origin=own).headers[allowed] == own
 
 
-@on_the_stack
 def test_request_without_the_token_is_refused(stack: Stack) -> None:
     assert ask(stack.server, "POST", "/flow_runs/filter", SECRET).status_code == 403
 
 
-@on_the_stack
 def test_benchmark_runs_authenticated(stack: Stack) -> None:
     assert watching.run_benchmark("full", ["run_name=named"]) == 0
     assert (state.path().parents[1] / "reports" / "named" / "report.md").exists()
 
 
-@on_the_stack
 def test_command_without_the_secret_is_told_so(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     before = processes.marked().keys()
     with monkeypatch.context() as changed:
@@ -97,7 +77,6 @@ def test_command_without_the_secret_is_told_so(stack: Stack, monkeypatch: pytest
     assert status()
 
 
-@on_the_stack
 def test_down_ends_the_authenticated_stack(stack: Stack) -> None:
     """The last test of this module: what follows has no stack."""
     assert down()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.stack import server
-from flows.stack.server import DEFAULT_PORTS, Server, is_free, parse_ports
+from flows.stack.server import AUTH, DEFAULT_PORTS, Server, is_free, parse_ports
 from tasks.domain.refusal import Refusal
 
 USERS = {
@@ -74,3 +74,16 @@ def test_users_server_is_reached_with_the_users_settings(root: Path) -> None:
 def test_python_of_either_is_this_interpreter(root: Path) -> None:
     for made in (server.environment_of_ours(1, USERS), server.environment_of_users("x", USERS)):
         assert made["PATH"] == f"{Path(sys.executable).parent}{os.pathsep}/bin"
+
+
+@pytest.mark.parametrize("words", [("a:x", None), (None, "a:x"), ("a:x", "other")])
+def test_either_name_of_the_secret_sets_both_and_the_servers_wins(root: Path, words: tuple[str | None, ...]) -> None:
+    given = {name: word for name, word in zip(AUTH, words, strict=True) if word}
+    ours = server.environment_of_ours(4711, given)
+    assert [ours[name] for name in AUTH] == ["a:x", "a:x"]
+    theirs = server.environment_of_users("http://prefect.example/api", given)
+    assert {name: word for name, word in theirs.items() if name in AUTH} == given
+
+
+def test_empty_secret_is_none(root: Path) -> None:
+    assert server.environment_of_ours(4711, dict.fromkeys(AUTH, "")).keys().isdisjoint(AUTH)
