@@ -78,4 +78,4 @@ def wait_until(is_true: Callable[[], bool], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not is_true():
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(0.2)
