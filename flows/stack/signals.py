@@ -19,15 +19,19 @@ def interruptible() -> AbstractContextManager[None]:
 
 def uninterrupted() -> AbstractContextManager[None]:
     """The same signals have no effect in the block: a second Ctrl-C does not stop the stopping."""
-    return _handled_by(signal.SIG_IGN)
+    return _handled_by(_ignore)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """In place of SIG_IGN, which a process that is started meanwhile would inherit."""
+
+
 @contextmanager
-def _handled_by(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in _ENDING}
     for number, previous in before.items():
         if (number, previous) != (signal.SIGHUP, signal.SIG_IGN):  # started under nohup
