@@ -207,8 +207,8 @@ def _lines(verdict: Verdict) -> Iterable[str]:
     """What whoever is on call has to know of a series."""
     before = f" ({verdict.before} the night before)" if verdict.before else ""
     yield f"- {verdict.label}: {verdict.state}{before}"
-    if verdict.standing not in (None, verdict.state):
-        yield f"  {verdict.standing} stands"
+    if verdict.beside:
+        yield f"  {verdict.beside} stands"
     if verdict.change and verdict.low and verdict.high:
         yield (
             f"  {_factor(verdict)} (95 % interval {verdict.low:.3f} to {verdict.high:.3f}; "

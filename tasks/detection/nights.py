@@ -104,6 +104,11 @@ class Verdict:
     """Of each of `days`: between which values nothing is far out; null without a baseline."""
 
     @property
+    def beside(self) -> NightState | None:
+        """What stands although tonight's state is another one."""
+        return self.standing if self.standing is not self.state else None
+
+    @property
     def worst(self) -> NightState:
         """The worse of tonight's state and of what stands."""
         found = (state for state in (self.state, self.standing) if state is not None)

@@ -214,8 +214,7 @@ def _columns(tonight: Tonight) -> tuple[Column[Verdict], ...]:
         return f"{ratio(verdict.change)} ({between(verdict.low, verdict.high)})"
 
     def state(verdict: Verdict) -> str:
-        stands = verdict.standing not in (None, verdict.state)
-        return f"{verdict.state}, {verdict.standing}" if stands else str(verdict.state)
+        return f"{verdict.state}, {verdict.beside}" if verdict.beside else str(verdict.state)
 
     return (
         Column("cell", LEFT, lambda verdict: name_of(verdict).removeprefix("the "), "cell"),

@@ -104,7 +104,7 @@ def _panel(axes: Axes, verdict: Verdict, first: date, cuts: Sequence[Cut]) -> No
     label = plain_line(verdict.label, 60 if verdict.cell else 40)
     axes.set_title(label if verdict.cell else f"the control on machine {label}, s", weight="bold", pad=3)
     words: list[str] = [verdict.state]
-    words += [f"{verdict.standing} stands"] if verdict.standing not in (None, verdict.state) else []
+    words += [f"{verdict.beside} stands"] if verdict.beside else []
     words += [] if verdict.change is None else [f"{ratio(verdict.change)} its baseline"]
     is_bad = ALARM in (MARKS[verdict.worst].get("color"), MARKS[verdict.state].get("color"))
     axes.set_title(", ".join(words), loc="right", pad=3, color=ALARM if is_bad else GREY)

@@ -43,8 +43,8 @@ def describe_tonight(tonight: Tonight) -> Iterator[str]:
 
 def reason(verdict: Verdict, tonight: Tonight) -> str:
     """Why the state is that one, and what changed with it; empty where it says everything."""
-    if verdict.standing not in (None, verdict.state):
-        return f"{verdict.standing} stands, tonight is {verdict.state}"
+    if verdict.beside:
+        return f"{verdict.beside} stands, tonight is {verdict.state}"
     what = "" if verdict.cell else "the control's own seconds on this machine; "
     match verdict.state:
         case NightState.NO_BASELINE:
