@@ -85,9 +85,9 @@ def table(rates: Rates, memory: dict[str, int]) -> str:
         f"Times as many examples per second as plain Keras `fit`, and share of the limit: medians of n = {rounds} "
         f"interleaved rounds, one epoch over {NUM_EXAMPLES:,} examples each; in parentheses the range. Plain fit "
         f"trained {plain} examples/s at {' / '.join(map(str, BATCH_SIZES))}. The limit is the arithmetic of a step "
-        f"alone, all replicas busy: {AS_COMPUTED.flops() / 1e6:.1f} million float operations an example as the fused "
-        f"loop computes it, {AS_WRITTEN.flops() / 1e6:.1f} million as the layers are written. Memory: peak, summed "
-        "over the processes.",
+        f"alone in float32, all replicas busy: {AS_COMPUTED.flops() / 1e6:.1f} million float operations an example as "
+        f"the fused loop computes it, {AS_WRITTEN.flops() / 1e6:.1f} million as the layers are written. Memory: peak, "
+        "summed over the processes.",
         "",
         f"| arm | {' | '.join(f'batch {b}' for b in BATCH_SIZES)} | of the limit | of the limit as written | memory |",
         f"| :--- | {'---: | ' * len(BATCH_SIZES)}---: | ---: | ---: |",

@@ -218,7 +218,7 @@ def _lines(verdict: Verdict) -> Iterable[str]:
         yield f"  n = {verdict.num_pairs} blocks tonight, {verdict.num_nights} nights before"
     if verdict.step:
         why = "; ".join(verdict.difference) or "no recorded version changed then"
-        yield f"  since the night of {verdict.step}; {why}"
+        yield f"  first seen in the night of {verdict.step}; {why}"
     elif verdict.difference:
         yield f"  changed since the night before: {'; '.join(verdict.difference)}"
 

@@ -109,7 +109,7 @@ def _bought(analysis: Analysis) -> str:
     blocks = f"Bought: {plural(analysis.num_blocks, 'block')}, {analysis.num_whole_blocks} of them whole"
     if width is None:
         return f"{blocks}, too few to know how precise they are"
-    return f"{blocks}: the widest pair is known to {level(width)} (95 %, that pair alone)"
+    return f"{blocks}: the widest pair's half-width is {level(width)} (95 %, that pair alone)"
 
 
 def _expected(opened: OpenRun, recorded: Recorded) -> str:

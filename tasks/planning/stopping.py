@@ -44,7 +44,7 @@ def next_block(
     is_enough = num_blocks >= sweep.min_blocks and (sweep.num_whole_blocks is None or not is_whole)
     if is_enough and half_width is not None and half_width <= sweep.half_width:
         return Finished(
-            f"the widest pair is known to {100 * half_width:.3g} %, {100 * sweep.half_width:.3g} % were wanted"
+            f"the widest pair's half-width is {100 * half_width:.3g} %, {100 * sweep.half_width:.3g} % were wanted"
         )
     if clock is None or num_blocks == 0:
         return is_whole

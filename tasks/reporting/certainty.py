@@ -95,7 +95,7 @@ def _on_speed(analysis: Analysis) -> str:
     if n < MIN_VERDICT_BLOCKS:
         return f"{text}. No verdict: {undecided(n)}."
     if width is not None:
-        text += f". Precision: the widest pair is known to {digits(100 * width)} % "
+        text += f". Precision: the widest pair's half-width is {digits(100 * width)} % "
         text += f"({share(analysis.run.sweep.half_width)} wanted; 95 % interval of that pair alone, narrower than "
         text += "Holm's)"
     end = f". Why no more blocks: {escape(analysis.run.end.reason)}" if analysis.run.end else ""

@@ -182,7 +182,7 @@ def _step(verdict: Verdict, tonight: date) -> str:
     """When the step was first seen, and what else was new in that night; a drift has none."""
     if verdict.step is None or verdict.is_drift:
         return ""
-    what = ", ".join(map(escape, verdict.difference)) or "nothing else that is recorded changed"
+    what = ", ".join(map(escape, verdict.difference)) or "no recorded version changed"
     return f"; first seen {'' if verdict.step == tonight else 'on '}{_night(verdict.step, tonight)}, when {what}"
 
 

@@ -95,7 +95,9 @@ def _coverage(analysis: Analysis) -> str:
     if not analysis.pairs:
         return f"{text}Nothing is compared."
     text += f"Verdicts at 95 %, Holm's rule over {plural(len(analysis.pairs), 'declared pair')}"
-    return f"{text}; the widest pair is known to {digits(100 * (width or 0.0))} %." if width else f"{text}."
+    if not width:
+        return f"{text}."
+    return f"{text}; the widest pair's own 95 % interval has a half-width of {digits(100 * width)} %."
 
 
 def _grid(analysis: Analysis) -> str:
@@ -146,8 +148,8 @@ def _answer(analysis: Analysis) -> Iterator[str]:
 def _speed(analysis: Analysis, best: Point) -> str:
     """The smallest time, and the verdicts of that point's pairs."""
     run, summary = analysis.run, best.summary("training_seconds")
-    text = f"On {devices_in_full(run)}, {cell_name(run.sweep, best.cell, True)} has the smallest training time: "
-    text += f"{with_spread(best.summary('seconds_per_epoch'))} s an epoch (median, n = {best.n})"
+    text = f"On {devices_in_full(run)}, {cell_name(run.sweep, best.cell, True)} has the smallest median training time: "
+    text += f"{with_spread(best.summary('seconds_per_epoch'))} s an epoch (n = {best.n})"
     if summary and run.sweep.num_epochs > 1:
         text += f", {with_spread(summary)} s for {plural(run.sweep.num_epochs, 'epoch')} (n = {summary.n})"
     parts = []
@@ -199,7 +201,7 @@ def _accuracy(analysis: Analysis) -> str:
     by_verdict = grouped(pairs, lambda pair: pair.comparison.verdict)
     basis = f"n = {n} x {plural(pairs[0].num_batch_sizes, 'batch size')}"
     if set(by_verdict) == {AccuracyVerdict.EQUIVALENT}:
-        return f"Accuracy does not differ: equivalent within {margin} between all strategies ({basis})."
+        return f"Accuracy is equivalent within {margin} between all strategies ({basis})."
     if set(by_verdict) == {AccuracyVerdict.NOT_DECIDABLE}:
         return f"Accuracy: not decidable ({basis}; at least {MIN_ACCURACY_BLOCKS} whole trainings of each needed)."
     parts = [

@@ -137,7 +137,7 @@ def test_message_is_enough_for_whoever_is_on_call() -> None:
         "- mirrored, batch 128: REGRESSED (SUSPECT the night before)",
         f"  x {cell['ratio']:.3f}, {cell['ratio'] - 1:.1%} slower (95 % interval {cell['low']:.3f} to "
         f"{cell['high']:.3f}; n = 6 blocks tonight, 19 nights before)",
-        "  since the night of 2026-01-20; commit was c0, now c9",
+        "  first seen in the night of 2026-01-20; commit was c0, now c9",
         "",
         "Run: http://ui/v2/runs/flow-run/7",
         "Report: reports/x/report.html",

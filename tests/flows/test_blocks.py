@@ -64,8 +64,8 @@ def test_each_following_block_is_announced_with_what_it_will_buy(tmp_path: Path)
         (
             pair(max_blocks=20),
             None,
-            "the widest pair is known to 1.16 %, 5 % were wanted",
-            "6 blocks, 6 of them whole: the widest pair is known to 1.16 % (95 %, that pair alone)",
+            "the widest pair's half-width is 1.16 %, 5 % were wanted",
+            "6 blocks, 6 of them whole: the widest pair's half-width is 1.16 % (95 %, that pair alone)",
         ),
         (
             pair(7, half_width=0.001),

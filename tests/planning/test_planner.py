@@ -114,7 +114,7 @@ def test_blocks_are_added_until_the_widest_pair_is_narrow_enough() -> None:
     sweep = replace(SINGLE, min_blocks=3, num_whole_blocks=2, half_width=0.05)
     done = [trial for number in (1, 2, 3) for trial in block(sweep, number, is_whole=number < 3)]
     stopped = ask(sweep, done, half_width=0.05)
-    assert stopped == Finished("the widest pair is known to 5 %, 5 % were wanted")
+    assert stopped == Finished("the widest pair's half-width is 5 %, 5 % were wanted")
     for unknown in (0.051, None):
         assert [trial.num_epochs for trial in asked(sweep, done, half_width=unknown)] == [1, 1]
     assert {trial.block for trial in asked(sweep, done[:4], half_width=0.01)} == {3}  # fewer than min_blocks

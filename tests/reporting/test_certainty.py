@@ -51,7 +51,7 @@ def test_from_six_blocks_a_pair_has_the_interval_of_holms_level(
     assert second[0] == "mirrored v one device with all 2 cores"
     assert second[4] == "95.00 %", "the last one that Holm's rule decides"
     assert f"Why no more blocks: {num_blocks} blocks are recorded, the most that were asked for." in section
-    assert "the widest pair is known to " in section
+    assert "the widest pair's half-width is " in section
     assert " % (5 % wanted; 95 % interval of that pair alone, narrower than Holm's)" in section
 
 

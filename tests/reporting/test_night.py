@@ -125,7 +125,7 @@ def test_suspect_waits_for_the_next_night() -> None:
     text = text_of(make_nights(slower(LAST), again=[LAST]))
     assert "SUSPECT, 1 of 2 cells" in paragraphs(text)[0]
     waits = "far out in both looks of the night; the next night decides; "
-    assert answer_of(text)[0].endswith(f"{waits}first seen tonight, when nothing else that is recorded changed.")
+    assert answer_of(text)[0].endswith(f"{waits}first seen tonight, when no recorded version changed.")
 
 
 def test_suspicion_of_the_opposite_hides_nothing_that_stands() -> None:

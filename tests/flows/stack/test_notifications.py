@@ -106,7 +106,7 @@ def test_regression_reaches_a_webhook_once_and_what_stands_does_not(
     assert cell["low"] < cell["ratio"] < cell["high"]
     said = (
         *("REGRESSED: mirrored, batch 128", f"x {cell['ratio']:.3f}", f"{cell['low']:.3f} to {cell['high']:.3f}"),
-        *("since the night of 2026-01-20", f"{UI}/runs/flow-run/7", "reports/x/report.html", COMMAND),
+        *("first seen in the night of 2026-01-20", f"{UI}/runs/flow-run/7", "reports/x/report.html", COMMAND),
     )
     assert [words for words in said if words not in got["text"]] == []
     assert nothing_comes(posts)
