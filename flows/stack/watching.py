@@ -21,6 +21,10 @@ from tasks.domain.exit_code import ExitCode
 from tasks.domain.refusal import Refusal
 
 POLL_SECONDS = 2.0
+EVENT = "●"
+"""Begins a line of `prefect ... watch` that tells of an event; lines of logs begin otherwise."""
+WHOLE_LINES = {"COLUMNS": "1000", "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+"""Variables under which Prefect's command breaks no line and says each at once."""
 PATIENCE_SECONDS = 120.0
 """How long the API may be out of reach before waiting is given up."""
 
@@ -107,9 +111,20 @@ class _Watch:
             say(f"{self.run_name} could not be cancelled: {type(error).__name__}: {error}")
 
     def _call(self, *words: str) -> None:
+        """Do a command of Prefect's and say what it says, but for its events: heartbeats and many more."""
         say(f"$ {shlex.join(('prefect', *words))}")
         command = (sys.executable, "-m", "prefect", *words)
-        subprocess.run(command, env=self.server.environment, cwd=self.server.folder, check=False)
+        environment = {**self.server.environment, **WHOLE_LINES}
+        with subprocess.Popen(
+            command, env=environment, cwd=self.server.folder, stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
+        ) as process:
+            try:
+                for line in process.stdout or ():
+                    if not line.startswith(EVENT):
+                        say(line.rstrip())
+            except BaseException:
+                process.kill()
+                raise
 
     def _find(self) -> FlowRun | None:
         with self.server.connected() as client:

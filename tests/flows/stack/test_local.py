@@ -62,7 +62,10 @@ def test_plain_command_in_the_root_is_run_by_this_interpreter(stack: Stack) -> N
 
 def test_benchmark_ends_with_its_page_and_its_report(stack: Stack, capfd: pytest.CaptureFixture[str]) -> None:
     assert watching.run_benchmark("full", ["run_name=named"]) == 0
-    *_, hint, page, report = capfd.readouterr().out.rstrip().splitlines()
+    *said, hint, page, report = capfd.readouterr().out.rstrip().splitlines()
+    assert any("Created flow run 'named'" in line for line in said)
+    assert any(line.startswith("▪") for line in said), "its log"
+    assert not any("heartbeat" in line or line.startswith("●") for line in said), "and no events"
     assert "stratbench down" in hint
     assert page.startswith(f"{stack.server.ui_url()}/runs/flow-run/")
     assert stack.server.ui_url().endswith("/v2")
