@@ -68,14 +68,16 @@ def observe(nights: Sequence[Night]) -> Observations:
     other = rows[rows["arm"] == Arm.OTHER]
     with_control = [number for number, night in enumerate(nights) if night.has_control]
     machines = [str(name) for name in other["hostname"].unique()]
-    control = _control(other, machines, len(nights))
+    control = _control(other, machines)
+    control["key"] += len(named)
+    num_series = len(named) + len(machines)
     first, second = (
-        _joined(_looks(rows, role, with_control, len(nights), len(named)), control)
+        _filled(pd.concat([_looks(rows, role, with_control), control]), len(nights), num_series)
         for role in (Role.MEASURED, Role.AGAIN)
     )
     here = rows[(rows["arm"] == Arm.HERE) & rows["value"].notna()]
     is_asked, is_planned = _asked(rows, nights, cells)
-    of_machines = np.isfinite(control).any(axis=2)
+    of_machines = np.isfinite(first[:, len(named) :]).any(axis=2)
     return Observations(
         labels=(*(label for label, _, _ in named), *machines),
         cells=(*cells, *(None for _ in machines)),
@@ -84,7 +86,7 @@ def observe(nights: Sequence[Night]) -> Observations:
         second=second,
         is_asked=np.hstack([is_asked, of_machines]),
         is_planned=np.hstack([is_planned, np.zeros_like(of_machines)]),
-        statuses=_statuses(rows),
+        statuses=rows.groupby(["night", "key"])["status"].agg(set).to_dict(),
         shared=_shared(rows, nights, len(named), machines),
         environments=here.groupby("night")[ENVIRONMENT].first().fillna("none"),
     )
@@ -99,13 +101,6 @@ def _rows(nights: Sequence[Night]) -> pd.DataFrame:
     seconds = rows["training_seconds"] / rows["num_epochs"]
     rows["value"] = np.log(seconds.where(is_valid & (seconds > 0)).astype(float))
     return rows
-
-
-def _statuses(rows: pd.DataFrame) -> Mapping[Hashable, set[str]]:
-    found: dict[Hashable, set[str]] = {}
-    for night, key, status in rows[["night", "key", "status"]].drop_duplicates().itertuples(index=False):
-        found.setdefault((night, key), set()).add(status)
-    return found
 
 
 def _cells(rows: pd.DataFrame) -> Iterator[tuple[str, Cell, frozenset[str]]]:
@@ -127,18 +122,18 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _looks(rows: pd.DataFrame, role: Role, with_control: Sequence[int], num_nights: int, num_cells: int) -> Floats:
-    """ln ratios, or without a control ln seconds, of shape (nights, cells, most pairs), NaN behind the others."""
+def _looks(rows: pd.DataFrame, role: Role, with_control: Sequence[int]) -> pd.DataFrame:
+    """By `night` and `key` the ln ratio of each pair, or without a control ln seconds, as `value`."""
     chosen = rows[(rows["role"] == role) & rows["value"].notna()]
     table = chosen.pivot_table(index=["night", "key", "block"], columns="arm", values="value")
     table = table.reindex(columns=list(Arm)).reset_index()
     control = table[Arm.OTHER].where(table["night"].isin(with_control), 0.0)
     table["value"] = table[Arm.HERE] - control
-    return _filled(table.dropna(subset="value"), num_nights, num_cells)
+    return table[["night", "key", "value"]].dropna(subset="value")
 
 
-def _control(other: pd.DataFrame, machines: Sequence[str], num_nights: int) -> Floats:
-    """The control's ln seconds on each machine, the mean over the cells of a block; as `_looks`.
+def _control(other: pd.DataFrame, machines: Sequence[str]) -> pd.DataFrame:
+    """The control's ln seconds on each machine, the mean over the cells of a block; as `_looks`, `key` the machine.
 
     A cell that is missing in some blocks, or was added, leaves the mean where it was: each counts by how it differs
     from its own median.
@@ -151,23 +146,15 @@ def _control(other: pd.DataFrame, machines: Sequence[str], num_nights: int) -> F
     blocks = chosen.groupby(["night", "hostname", "block"])["value"].mean().reset_index()
     blocks["value"] += levels.reindex(blocks["hostname"]).to_numpy()
     blocks["key"] = [machines.index(name) for name in blocks["hostname"]]
-    return _filled(blocks, num_nights, len(machines))
+    return blocks[["night", "key", "value"]]
 
 
 def _filled(table: pd.DataFrame, num_nights: int, num_series: int) -> Floats:
+    """The values as an array of shape (nights, series, most pairs), NaN behind the others."""
     ranks = table.groupby(["night", "key"]).cumcount().to_numpy()
     found = np.full((num_nights, num_series, max(ranks, default=0) + 1), np.nan)
     found[table["night"].to_numpy(int), table["key"].to_numpy(int), ranks] = table["value"].to_numpy(float)
     return found
-
-
-def _joined(cells: Floats, machines: Floats) -> Floats:
-    """Both as one array: series after series."""
-    width = max(cells.shape[2], machines.shape[2])
-    padded = [
-        np.pad(each, ((0, 0), (0, 0), (0, width - each.shape[2])), constant_values=np.nan) for each in (cells, machines)
-    ]
-    return np.concatenate(padded, axis=1)
 
 
 def _asked(rows: pd.DataFrame, nights: Sequence[Night], cells: Sequence[Cell]) -> tuple[Bools, Bools]:
@@ -180,11 +167,8 @@ def _asked(rows: pd.DataFrame, nights: Sequence[Night], cells: Sequence[Cell]) -
     has_rows[rows["night"], rows["key"]] = True
     is_named = np.array([[cell.label in night.cells for cell in cells] for night in nights], dtype=bool)
     is_planned = is_named.reshape(has_rows.shape) & np.maximum.accumulate(has_rows, axis=0)
-    is_elsewhere = np.zeros_like(has_rows)
-    for key, cell in enumerate(cells):
-        is_elsewhere[:, key] = has_rows[:, [other for other, another in enumerate(cells) if another == cell]].any(
-            axis=1
-        )
+    is_same = np.array([[cell == other for other in cells] for cell in cells], dtype=bool).reshape(2 * [len(cells)])
+    is_elsewhere = has_rows @ is_same
     return np.asarray(has_rows | (is_planned & ~is_elsewhere)), is_planned
 
 
