@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from tasks.detection.detector import CellState, Detector, Floats
 from tasks.detection.resampling import Resampler
-from tasks.detection.synthetic import Night, Noise, check_number, read_noise, simulate_nights
+from tasks.detection.synthetic import Looks, Noise, check_number, read_noise, simulate_nights
 from tasks.results import history
 from tasks.results.events import Event
 
@@ -55,53 +56,41 @@ class Characteristic:
         return asdict(self) | {"false_alarms_per_installation_year": self.false_alarms_per_installation_year}
 
 
-Simulate = Callable[[np.random.Generator, Floats], Iterator[Night]]
+Simulate = Callable[[np.random.Generator, Floats], Iterator[Looks]]
 """Nights with changes, of shape (nights,)."""
 
 
 def measure(noise: Noise, num_pairs: int, num_installations: int, seed: int, title: str = "as given") -> Characteristic:
     """Simulate a year of so many installations in which nothing happens, and as many cells that grow slower."""
-    num_cells = CELLS * num_installations
-    alarms, power = _count(lambda *given: simulate_nights(noise, num_cells, num_pairs, *given), num_cells, seed)
-    return _characteristic(title, noise, num_pairs, CELLS, alarms, power)
+
+    def simulate(source: np.random.Generator, changes: Floats) -> Iterator[Looks]:
+        return simulate_nights(noise, CELLS * num_installations, num_pairs, source, changes)
+
+    facts = {"title": title, "noise": noise, "num_pairs": num_pairs, "num_cells": CELLS}
+    return _characterize(simulate, num_installations, seed, facts)
 
 
 def measure_history(resampler: Resampler, num_installations: int, seed: int) -> Characteristic:
     """The same with nights that were measured: each installation is that of the history, resampled."""
-    num_cells = resampler.num_cells * num_installations
-    alarms, power = _count(lambda *given: resampler.simulate(num_installations, *given), num_cells, seed)
-    return _characteristic("resampled", None, resampler.num_pairs, resampler.num_cells, alarms, power)
+    numbers = {"num_pairs": resampler.num_pairs, "num_cells": resampler.num_cells}
+    simulate = partial(resampler.simulate, num_installations)
+    return _characterize(simulate, num_installations, seed, {"title": "resampled", "noise": None, **numbers})
 
 
-def _characteristic(
-    title: str,
-    noise: Noise | None,
-    num_pairs: int,
-    num_cells: int,
-    alarms: NDArray[np.int_],
-    power: dict[str, dict[str, float]],
-) -> Characteristic:
-    return Characteristic(
-        title=title,
-        noise=noise,
-        num_pairs=num_pairs,
-        num_cells=num_cells,
-        false_alarms_per_configuration_year=float(np.mean(alarms)),
-        error=float(np.std(alarms)) / math.sqrt(len(alarms)),
-        power=power,
-    )
-
-
-def _count(simulate: Simulate, num_cells: int, seed: int) -> tuple[NDArray[np.int_], dict[str, dict[str, float]]]:
-    """False alarms of each cell in a year, and power."""
-    quiet = np.zeros(NIGHTS_BEFORE + NIGHTS_A_YEAR)
+def _characterize(simulate: Simulate, num_installations: int, seed: int, facts: dict[str, Any]) -> Characteristic:
+    num_cells, quiet = facts["num_cells"] * num_installations, np.zeros(NIGHTS_BEFORE + NIGHTS_A_YEAR)
     alarms = np.sum([is_new for is_new, _ in _alarms(simulate, num_cells, quiet, seed)], axis=0)
     power = {}
     for place, change in enumerate(CHANGES, start=1):
         slowed = np.repeat([0.0, math.log1p(change)], [NIGHTS_BEFORE, max(WITHIN)])
         found = [states == CellState.REGRESSED for _, states in _alarms(simulate, num_cells, slowed, seed + place)]
         power[f"{change:.2f}"] = {str(nights): float(np.any(found[:nights], axis=0).mean()) for nights in WITHIN}
-    return alarms, power
+    return Characteristic(
+        **facts,
+        false_alarms_per_configuration_year=float(np.mean(alarms)),
+        error=float(np.std(alarms)) / math.sqrt(num_cells),
+        power=power,
+    )
 
 
 def _alarms(
@@ -111,7 +100,7 @@ def _alarms(
     detector = Detector(num_cells)
     before = detector.standing.copy()
     for number, night in enumerate(simulate(np.random.default_rng(seed), changes)):
-        states = detector.judge(night.pairs, night.measure_again)
+        states = detector.judge(night.first, night.measure_again)
         if number >= NIGHTS_BEFORE:
             yield (detector.standing != 0) & (detector.standing != before), states
         before = detector.standing.copy()
@@ -152,7 +141,9 @@ def main_history(
     found = measure_history(resampler, num_installations, seed)
     is_synthetic = any(night.is_synthetic for night in nights)
     if as_json:
-        facts = {"is_synthetic": is_synthetic, "is_resampled": True, "seed": seed, **resampler.describe()}
+        names = ("num_nights", "num_alarms", "num_years")
+        facts = {"is_synthetic": is_synthetic, "is_resampled": True, "seed": seed}
+        facts |= {name: getattr(resampler, name) for name in names}
         print(json.dumps(facts | found.describe(), indent=2))
         return
     print(

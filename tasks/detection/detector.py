@@ -79,6 +79,11 @@ class Look:
         """Whether the change excludes 0 at that level, and is larger than `least`."""
         return np.asarray(np.abs(self.change) > np.maximum(self.bound(level), least))
 
+    def unless(self, cells: Bools, other: "Look") -> "Look":
+        """This look, but in those cells the other one."""
+        names = ("change", "scale", "freedom")
+        return Look(**{name: np.where(cells, getattr(other, name), getattr(self, name)) for name in names})
+
 
 class Detector:
     """The states of many cells, night after night.
@@ -132,23 +137,21 @@ class Detector:
         is_far = may_change & first.is_beyond(FIRST_LEVEL, MARGIN)
         self._add_to_sums(drift, has_baseline & (self._signs == 0))
         drifts = has_baseline & (self._signs == 0) & ~is_far & (self._sums.max(axis=0) > CUSUM_LIMIT)
-        again = np.full_like(pairs, np.nan)
-        if (is_far | drifts).any():
-            found = second(is_far | drifts) if callable(second) else second
-            again = np.where((is_far | drifts)[:, np.newaxis], found, np.nan)
+        asked, again = is_far | drifts, np.full_like(pairs, np.nan)
+        if asked.any():
+            found = second(asked) if callable(second) else second
+            again = np.where(asked[:, np.newaxis], found, np.nan)
         counts, twice = _counts(again), locate(again)
-        self.is_undecided = (is_far | drifts) & (counts < MIN_PAIRS)
+        self.is_undecided = asked & (counts < MIN_PAIRS)
         self._suspect(is_far, np.sign(first.change), self._look(twice, counts, self._locations), is_drift=False)
         slower = np.where(self._sums[0] >= self._sums[1], 1, -1)
         self._suspect(drifts, slower, self._look(twice, counts, self._frozen), is_drift=True)
         self._sums[:, drifts & ~self.is_undecided] = 0
-        self.change, self.error, self.freedom = (
-            np.where(self.is_drift, getattr(drift, name), getattr(first, name))
-            for name in ("change", "scale", "freedom")
-        )
+        told = first.unless(self.is_drift, drift)
+        self.change, self.error, self.freedom = told.change, told.scale, told.freedom
         self._center, self._bound = once - first.change, first.bound(FIRST_LEVEL)
         fresh = was_measured & (self._signs == 0) & ~self.is_undecided
-        self._learn(once, twice, variances(pairs), fresh)
+        self._learn(once, twice, spread(pairs) ** 2, fresh)
         self.states[fresh] = np.where(has_baseline[fresh], CellState.OK, CellState.NO_BASELINE)
         return self.states.copy()
 
@@ -167,19 +170,13 @@ class Detector:
 
     def _look(self, locations: Floats, num_pairs: Ints, memory: Floats) -> Look:
         """At the locations of so many pairs, against the nights in that memory: the latest comparable or the frozen."""
+        of_pairs = np.nansum(self._variances, axis=1) / np.maximum(_counts(self._variances), 1)
+        within = np.sqrt(of_pairs / np.maximum(num_pairs, 1))
+        scales = np.fmax(np.fmax(spread(memory), within), LEAST_SCALE)  # also where no night is known
         counts = np.clip(self.num_comparable, 2, memory.shape[1])
-        centers, scales = self._summarize(memory, np.maximum(num_pairs, 1))
         # the median of n normal values has pi / 2 n of their variance
         errors = scales * np.sqrt(1 + math.pi / (2 * counts))
-        return Look(change=locations - centers, scale=errors, freedom=counts - 1)
-
-    def _summarize(self, memory: Floats, num_pairs: Ints) -> tuple[Floats, Floats]:
-        """Center and scale of the nights in `memory`, for a night of so many pairs; NaN and LEAST_SCALE without any."""
-        centers = _medians(memory)
-        spreads = MAD_TO_DEVIATION * _medians(np.abs(memory - centers[:, np.newaxis]))
-        counts = np.maximum(_counts(self._variances), 1)
-        within = np.sqrt(np.nansum(self._variances, axis=1) / counts / num_pairs)
-        return centers, np.fmax(np.fmax(spreads, within), LEAST_SCALE)
+        return Look(change=locations - _medians(memory), scale=errors, freedom=counts - 1)
 
     def _add_to_sums(self, drift: Look, cells: Bools) -> None:
         steps = np.clip(drift.change / drift.scale, -CUSUM_CLIP, CUSUM_CLIP)[cells]
@@ -196,16 +193,15 @@ class Detector:
 
     def _confirm(self, first: Look, drift: Look, was_measured: Bools) -> None:
         """Decide what the night before suspected, and whether what stood is still there."""
-        changes = np.where(self.is_drift, drift.change, first.change)
-        bounds = np.where(self.is_drift, drift.bound(CONFIRM_LEVEL), first.bound(CONFIRM_LEVEL))
+        look = first.unless(self.is_drift, drift)
         suspects = was_measured & (self.states == CellState.SUSPECT)
-        is_confirmed = suspects & (self._signs * changes > np.maximum(bounds, MARGIN / 2))
+        is_confirmed = suspects & look.is_beyond(CONFIRM_LEVEL, MARGIN / 2) & (np.sign(look.change) == self._signs)
         self.standing[is_confirmed] = self._signs[is_confirmed]
         self._is_drift_standing[is_confirmed] = self.is_drift[is_confirmed]
         self._unseen[is_confirmed] = 0
         self._stand(suspects)  # what was suspected stands now, or else what stood before, if anything
         stands = was_measured & (self.standing != 0) & ~is_confirmed
-        changes = self.standing * np.where(self._is_drift_standing, drift.change, first.change)
+        changes = self.standing * first.unless(self._is_drift_standing, drift).change
         self._unseen[stands] = np.where(changes[stands] > MARGIN / 2, 0, self._unseen[stands] + 1)
         is_gone = stands & (self._unseen >= NIGHTS_UNTIL_GONE)
         self._clear(is_gone)
@@ -264,10 +260,12 @@ def _medians(values: Floats) -> Floats:
     return np.asarray((ordered[rows, (counts - 1) // 2] + ordered[rows, counts // 2]) / 2)
 
 
-def variances(pairs: Floats) -> Floats:
-    """Variance of each row, from its median absolute deviation: some runs are far out, and say nothing of the rest."""
-    deviations = np.abs(pairs - _medians(pairs)[:, np.newaxis])
-    return np.asarray((MAD_TO_DEVIATION * _medians(deviations)) ** 2, dtype=np.float64)
+def spread(pairs: Floats) -> Floats:
+    """Standard deviation of each row, from its median absolute one: some runs are far out, and say nothing of the rest.
+
+    NaN is left out.
+    """
+    return MAD_TO_DEVIATION * _medians(np.abs(pairs - _medians(pairs)[:, np.newaxis]))
 
 
 def pairs_needed(noise: float) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from tasks.detection.detector import BASELINE_NIGHTS, MIN_PAIRS, CellState, Detector, Floats, locate, variances
+from tasks.detection.detector import BASELINE_NIGHTS, MIN_PAIRS, CellState, Detector, Floats, locate, spread
 from tasks.detection.series import CONTROL, ENVIRONMENT, Observations, observe
 from tasks.domain.cell import Cell
 from tasks.domain.exit_code import ExitCode, worst
@@ -384,6 +384,6 @@ def _noise(looks: Floats, nights: Sequence[Night]) -> float | None:
     (simulated), for a median absolute deviation of few values is skewed; the mean is 7 and 2 %.
     """
     runs = np.repeat([2 if night.has_control else 1 for night in nights], looks.shape[1])  # behind one value
-    found = variances(looks.reshape(-1, looks.shape[2])) / runs
+    found = spread(looks.reshape(-1, looks.shape[2])) ** 2 / runs
     found = found[np.isfinite(looks).sum(axis=2).ravel() >= MIN_PAIRS]
     return math.sqrt(float(np.mean(found))) if len(found) else None

@@ -8,16 +8,15 @@ the number of nights.
 import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
-from typing import Any
 
 import numpy as np
 
-from tasks.detection.detector import MIN_NIGHTS, MIN_PAIRS, REMEASURED, Bools, Floats, Ints, locate, variances
+from tasks.detection.detector import MIN_NIGHTS, MIN_PAIRS, REMEASURED, Bools, Floats, Ints, locate, spread
 from tasks.detection.nights import NightState, Point, Replay, Timeline, replay
-from tasks.detection.synthetic import Night
+from tasks.detection.synthetic import Looks
 from tasks.domain.refusal import Refusal
 from tasks.results.events import Event
-from tasks.results.history import Night as MeasuredNight
+from tasks.results.history import Night
 
 LEAST_NIGHTS = 20
 """Nights of a cell below which there is nothing to draw from."""
@@ -26,7 +25,7 @@ LEAST_NIGHTS = 20
 class Resampler:
     """The cells of a history, to be simulated."""
 
-    def __init__(self, nights: Sequence[MeasuredNight], events: Sequence[Event] = ()) -> None:
+    def __init__(self, nights: Sequence[Night], events: Sequence[Event] = ()) -> None:
         """Raise Refusal where no cell has LEAST_NIGHTS nights."""
         past = replay(nights, events) if nights else None
         cells = [] if past is None else [key for key, cell in enumerate(past.seen.cells) if cell is not None]
@@ -56,11 +55,7 @@ class Resampler:
         """The second looks."""
         self._effects, self._spreads, self._residuals = _decomposed(self._pairs)
 
-    def describe(self) -> dict[str, Any]:
-        """What the history holds, for JSON."""
-        return {"num_nights": self.num_nights, "num_alarms": self.num_alarms, "num_years": self.num_years}
-
-    def simulate(self, num_copies: int, source: np.random.Generator, changes: Floats) -> Iterator[Night]:
+    def simulate(self, num_copies: int, source: np.random.Generator, changes: Floats) -> Iterator[Looks]:
         """Nights of so many installations; `changes`, of shape (nights,), is added to tonight's ln seconds."""
         cells = np.tile(np.arange(self.num_cells), num_copies)
         for places, change in zip(self._draw(cells, len(changes), source).T, changes, strict=True):
@@ -70,7 +65,7 @@ class Resampler:
                 found[asked] = self._look_again(cells[asked], places[asked], source) + change
                 return found
 
-            yield Night(self._pairs[cells, places] + change, measure_again)
+            yield Looks(self._pairs[cells, places] + change, measure_again)
 
     def _draw(self, cells: Ints, num_nights: int, source: np.random.Generator) -> Ints:
         """Which of its nights each cell has in each night: blocks that begin anywhere, one after another."""
@@ -138,8 +133,8 @@ def _decomposed(pairs: Floats) -> tuple[Floats, Floats, Floats]:
     num_cells, num_nights, _ = pairs.shape
     rows, counts = pairs.reshape(num_cells * num_nights, -1), np.isfinite(pairs).sum(axis=2)
     locations = locate(rows).reshape(num_cells, num_nights)
-    within = variances(rows).reshape(num_cells, num_nights) / np.maximum(counts, 1)
-    total = np.maximum(variances(locations), 1e-12)
+    within = spread(rows).reshape(num_cells, num_nights) ** 2 / np.maximum(counts, 1)
+    total = np.maximum(spread(locations) ** 2, 1e-12)
     shares = np.clip(1 - np.nanmean(within, axis=1) * math.pi / 3 / total, 0, 1)
     widened = np.sqrt(counts / np.maximum(counts - 1, 1))[..., np.newaxis] * (pairs - locations[..., np.newaxis])
     spreads = np.sqrt(total * shares * (1 - shares))

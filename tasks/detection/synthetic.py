@@ -28,23 +28,13 @@ class Noise:
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
-    """What one night gives to the detector."""
-
-    pairs: Floats
-    """ln seconds of tonight's environment minus the control's, of shape (cells, K)."""
-    measure_again: Callable[[Bools], Floats]
-    """For `Detector.judge`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Runs:
-    """The runs of one night."""
+class Looks:
+    """What the two looks of a night see, in ln seconds: runs of shape (2, cells, K), tonight's environment and the
+    control's, or in pairs what `Detector.judge` takes: their difference, of shape (cells, K)."""
 
     first: Floats
-    """ln seconds of tonight's environment and of the control's, of shape (2, cells, K)."""
     measure_again: Callable[[Bools], Floats]
-    """The second look, of shape (2, cells, REMEASURED x K); NaN in cells that are not asked for."""
+    """REMEASURED times as many, NaN in cells that are not asked for."""
 
 
 def read_noise(run: float, night: float, num_pairs: int | None, seed: int) -> tuple[Noise, int]:
@@ -67,15 +57,15 @@ def check_number(name: str, value: float, low: float, high: float) -> None:
 
 def simulate_nights(
     noise: Noise, num_cells: int, num_pairs: int, source: np.random.Generator, changes: Floats
-) -> Iterator[Night]:
+) -> Iterator[Looks]:
     """`simulate_runs` in pairs."""
     for runs in simulate_runs(noise, num_cells, num_pairs, source, changes):
-        yield Night(paired(runs.first), lambda cells, runs=runs: paired(runs.measure_again(cells)))  # type: ignore[misc]
+        yield Looks(paired(runs.first), lambda cells, runs=runs: paired(runs.measure_again(cells)))  # type: ignore[misc]
 
 
 def simulate_runs(
     noise: Noise, num_cells: int, num_pairs: int, source: np.random.Generator, changes: Floats
-) -> Iterator[Runs]:
+) -> Iterator[Looks]:
     """Night after night; `changes`, of shape (nights,) or (nights, cells), is added to tonight's ln seconds."""
     effects = noise.night * source.standard_normal(num_cells)
     for change in changes:
@@ -84,7 +74,7 @@ def simulate_runs(
         effects = noise.autocorrelation * effects + math.sqrt(1 - noise.autocorrelation**2) * fresh
 
 
-def _runs(noise: Noise, means: Floats, num_pairs: int, source: np.random.Generator) -> Runs:
+def _runs(noise: Noise, means: Floats, num_pairs: int, source: np.random.Generator) -> Looks:
     def measure(cells: Bools, count: int) -> Floats:
         found = np.full((2, len(means), count), np.nan)
         shape = (2, int(cells.sum()), count)
@@ -94,9 +84,8 @@ def _runs(noise: Noise, means: Floats, num_pairs: int, source: np.random.Generat
         found[0] += means[:, np.newaxis]
         return found
 
-    return Runs(
-        measure(np.ones(len(means), dtype=bool), num_pairs), lambda cells: measure(cells, REMEASURED * num_pairs)
-    )
+    every = np.ones(len(means), dtype=bool)
+    return Looks(measure(every, num_pairs), lambda cells: measure(cells, REMEASURED * num_pairs))
 
 
 def paired(runs: Floats) -> Floats:

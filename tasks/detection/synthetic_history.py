@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tasks.detection.detector import REMEASURED, Bools, Detector, Floats, Ints
-from tasks.detection.synthetic import Noise, Runs, check_number, paired, simulate_runs
+from tasks.detection.synthetic import Looks, Noise, check_number, paired, simulate_runs
 from tasks.domain.cell import Arm, Cell
 from tasks.domain.device import DeviceType
 from tasks.domain.outcome import Phase, TrialResult
@@ -211,7 +211,7 @@ def _measure(story: _Story, noise: Noise, num_pairs: int, source: np.random.Gene
             detector.accept(np.ones(len(story.cells), dtype=bool))
             num_cuts = cuts[number]
 
-        def measure_again(cells: Bools, number: int = number, runs: Runs = runs) -> Floats:
+        def measure_again(cells: Bools, number: int = number, runs: Looks = runs) -> Floats:
             again = runs.measure_again(cells)
             found[number, num_pairs:] = again.transpose(2, 1, 0)
             return paired(again)

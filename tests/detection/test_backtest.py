@@ -63,8 +63,8 @@ def test_nonsense_is_refused(arguments: tuple[float, float, int, int, int], name
 def test_noise_is_as_stated() -> None:
     noise = Noise(run=0.05, night=0.02, autocorrelation=0.7)
     nights = list(simulate_nights(noise, 2000, 400, np.random.default_rng(1), np.array([0.0, 0.1, 0.1])))
-    means = np.array([night.pairs.mean(axis=1) for night in nights])
-    assert nights[0].pairs.std(axis=1).mean() == pytest.approx(0.05 * np.sqrt(2), rel=0.01)
+    means = np.array([night.first.mean(axis=1) for night in nights])
+    assert nights[0].first.std(axis=1).mean() == pytest.approx(0.05 * np.sqrt(2), rel=0.01)
     assert means.mean(axis=1) == pytest.approx([0, 0.1, 0.1], abs=0.003)
     assert means.std(axis=1) == pytest.approx([0.02] * 3, rel=0.1)
     assert np.corrcoef(means)[0, 1] == pytest.approx(0.7, abs=0.05)

@@ -30,7 +30,7 @@ def make(num_nights: int, *incidents: str, noise: Noise = NOISE) -> list[Night]:
 def drawn(resampler: Resampler, copies: int = 40, num_nights: int = 60) -> np.ndarray:
     """Means of nights, of shape (nights, cells)."""
     nights = resampler.simulate(copies, np.random.default_rng(1), np.zeros(num_nights))
-    return np.array([night.pairs.mean(axis=1) for night in nights])
+    return np.array([night.first.mean(axis=1) for night in nights])
 
 
 def test_figures_are_those_of_the_noise_behind_the_history() -> None:
@@ -55,7 +55,7 @@ def test_second_look_agrees_with_the_first_as_far_as_nights_differ() -> None:
         source = np.random.default_rng(1)
         firsts, seconds = [], []
         for night in Resampler(make(60, noise=noise)).simulate(30, source, np.full(20, 1.0)):
-            firsts.append(night.pairs.mean(axis=1))
+            firsts.append(night.first.mean(axis=1))
             again = night.measure_again(np.arange(90) < 45)
             assert again.shape == (90, REMEASURED * K)
             assert np.isfinite(again).all(axis=1).tolist() == [True] * 45 + [False] * 45
