@@ -183,6 +183,7 @@ class Timeline:
 class Replay:
     """Nights as the detector saw them, one after the other."""
 
+    nights: Sequence[Night]
     seen: Observations
     first: Floats
     """As `seen.first`, NaN in a night that did not come to its end."""
@@ -218,27 +219,26 @@ def replay(nights: Sequence[Night], events: Sequence[Event] = ()) -> Replay:
                 band=(math.exp(low[key]), math.exp(high[key])) if np.isfinite(low[key]) else None,
             )
             timelines[key].points.append(point)
-    return Replay(seen=seen, first=first, timelines=timelines, asked=asked, detector=detector)
+    return Replay(nights=nights, seen=seen, first=first, timelines=timelines, asked=asked, detector=detector)
 
 
 def judge_nights(nights: Sequence[Night], events: Sequence[Event] = ()) -> Tonight | None:
     """Replay the detector over nights with `series.COLUMNS`, the earliest first; None without one."""
     if not nights:
         return None
-    past = replay(nights, events)
-    seen = past.seen
-    found = [_verdict(seen, key, past.timelines[key], nights, past.detector) for key in past.asked]
+    past, last = replay(nights, events), nights[-1]
+    found = [_verdict(past, key) for key in past.asked]
     return Tonight(
-        day=nights[-1].day,
-        run_name=nights[-1].run_name,
-        ending=nights[-1].ending,
+        day=last.day,
+        run_name=last.run_name,
+        ending=last.ending,
         num_nights=len(nights),
-        has_control=nights[-1].has_control,
+        has_control=last.has_control,
         is_synthetic=any(night.is_synthetic for night in nights),
-        noise=_noise(past.first[:, [cell is not None for cell in seen.cells]], nights),
-        verdicts=tuple(sorted((v for v in found if v.cell), key=lambda v: _place(v.cell, nights[-1]))),
+        noise=_noise(past.first[:, [cell is not None for cell in past.seen.cells]], nights),
+        verdicts=tuple(sorted((v for v in found if v.cell), key=lambda v: _place(v.cell, last))),
         platform=tuple(verdict for verdict in found if verdict.cell is None),
-        never=tuple(label for label in nights[-1].cells if label not in {v.cell.label for v in found if v.cell}),
+        never=tuple(label for label in last.cells if label not in {v.cell.label for v in found if v.cell}),
     )
 
 
@@ -296,11 +296,11 @@ def _names(seen: Observations, key: int, name: str) -> bool:
     return name == label or set(name.removeprefix(f"{cell.label}, ").split(", ")) <= seen.facts[key]
 
 
-def _verdict(seen: Observations, key: int, timeline: Timeline, nights: Sequence[Night], detector: Detector) -> Verdict:
+def _verdict(past: Replay, key: int) -> Verdict:
+    nights, seen, detector, timeline = past.nights, past.seen, past.detector, past.timelines[key]
     points, last = timeline.points, timeline.points[-1]
     shown = [point.standing or point.state for point in points]
     held = next((n for n, state in enumerate(reversed(shown)) if state != shown[-1]), len(shown))
-    num_pairs = int(np.isfinite(seen.first[-1, key]).sum())
     change, error = float(detector.change[key]), float(detector.error[key])
     is_known = last.band is not None
     width = error * float(special.stdtrit(detector.freedom[key], (1 + LEVEL) / 2))
@@ -317,7 +317,7 @@ def _verdict(seen: Observations, key: int, timeline: Timeline, nights: Sequence[
         standing=last.standing,
         since=nights[points[-held].number].day,
         is_drift=bool(detector.is_drift[key]),
-        num_pairs=num_pairs,
+        num_pairs=int(np.isfinite(seen.first[-1, key]).sum()),
         num_nights=min(int(detector.num_before[key]), BASELINE_NIGHTS),
         value=last.value,
         change=middle,

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from itertools import product
@@ -140,7 +140,12 @@ def synthesize(
     values = np.exp(_measure(story, noise, num_pairs, np.random.default_rng(seed)))
     # nights, blocks, cells, arms: the order in which they are measured
     night, place = np.nonzero(np.isfinite(values).reshape(num_nights, -1))
-    table = repeat(_templates(cells, num_pairs), place.tolist(), _columns(story, values))
+    blocks = range(1, (1 + REMEASURED) * num_pairs + 1)
+    templates = [
+        _template(cell, arm, block, Role.MEASURED if block <= num_pairs else Role.AGAIN)
+        for block, cell, arm in product(blocks, cells, Arm)
+    ]
+    table = repeat(templates, place.tolist(), _columns(story, values))
     ends = np.bincount(night, minlength=num_nights).cumsum().tolist()
     for number, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
         if not story.active(Kind.OUTAGE)[number]:
@@ -166,11 +171,11 @@ class _Story:
     incidents: Sequence[Incident]
     cells: Sequence[Cell]
 
-    def active(self, *kinds: Kind) -> Ints:
-        """How many incidents of those kinds there are in each night."""
+    def active(self, kind: Kind) -> Ints:
+        """How many incidents of that kind there are in each night."""
         found = np.zeros(self.num_nights, dtype=int)
         for incident in self.incidents:
-            if incident.kind in kinds:
+            if incident.kind is kind:
                 found[incident.first - 1 : incident.last] += 1
         return found
 
@@ -247,21 +252,13 @@ def _columns(story: _Story, values: Floats) -> Mapping[str, Any]:
     }
 
 
-def _templates(cells: Sequence[Cell], num_pairs: int) -> Sequence[Record]:
-    """A record of every trial that a night may hold, in the order of the axes of `_measure`."""
-    blocks = range(1, (1 + REMEASURED) * num_pairs + 1)
-    return [
-        _template(cell, arm, block, Role.MEASURED if block <= num_pairs else Role.AGAIN)
-        for block, cell, arm in product(blocks, cells, Arm)
-    ]
-
-
 def _num_replicas(strategy: Strategy) -> int:
     return 1 if strategy is Strategy.ONE_DEVICE else 2
 
 
 def _template(cell: Cell, arm: Arm, block: int, role: Role) -> Record:
-    replicas, setting = _num_replicas(cell.strategy), cell.setting
+    """The record of that trial, but for what differs from night to night."""
+    replicas = _num_replicas(cell.strategy)
     num_workers = replicas if cell.strategy is Strategy.MULTI_WORKER_MIRRORED else 1
     trial = Trial(
         strategy=cell.strategy,
@@ -279,11 +276,8 @@ def _template(cell: Cell, arm: Arm, block: int, role: Role) -> Record:
         block=block,
         role=role,
         arm=arm,
-        loop=setting.loop,
-        precision=setting.precision,
-        is_xla_enabled=setting.is_xla_enabled,
         reduction=cell.reduction,
-        steps_per_call=setting.steps_per_call,
+        **asdict(cell.setting),
         micro_batch_size=None,
         timeout_seconds=1800.0,
     )
