@@ -8,7 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from itertools import count
@@ -97,7 +97,7 @@ class Span:
     since: date = date.min
     until: date = date.max
     """The last day."""
-    values: Mapping[str, str] | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
     """What a column must hold, as text, for example `strategy`: `mirrored`."""
 
 
@@ -163,12 +163,12 @@ class History:
         A file that cannot be read is left out and named in a warning. Raises ResultsError for a column that is none.
         """
         chosen = [column.name for column in schema.TRIALS] if columns is None else list(columns)
-        needed = list(dict.fromkeys([*chosen, *(span.values or {})]))
+        needed = list(dict.fromkeys([*chosen, *span.values]))
         if unknown := [name for name in needed if name not in _TRIALS.names]:
             raise ResultsError(f"column={unknown[0]} is none of the table trials; docs/results.md lists them")
         tables = [table for _, table in self._tables(self.entries(span), needed) if isinstance(table, pa.Table)]
         table = pa.concat_tables([_TRIALS.empty_table().select(needed), *tables])
-        for name, wanted in (span.values or {}).items():
+        for name, wanted in span.values.items():
             table = table.filter(pc.equal(table[name].cast(pa.string()), wanted))
         return table.select(chosen)
 
@@ -320,8 +320,7 @@ _TRIALS = schema.arrow_schema(schema.TRIALS)
 
 
 def _flat(table: pa.Table) -> pa.Table:
-    for place, field in enumerate(table.schema):
-        if pa.types.is_list(field.type):
-            texts = [None if each is None else " ".join(each) for each in table.column(place).to_pylist()]
-            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
+    for place, column in enumerate(table.schema):
+        if pa.types.is_list(column.type):
+            table = table.set_column(place, column.name, pc.binary_join(table.column(place), " "))
     return table

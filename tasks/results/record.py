@@ -6,7 +6,6 @@ from datetime import datetime
 
 from tasks.domain.cell import Arm
 from tasks.domain.outcome import Phase, Status, TrialFailure, TrialResult
-from tasks.domain.trial import Trial
 from tasks.results.environment import Environment
 from tasks.results.software import Software
 
@@ -15,6 +14,11 @@ Record = dict[str, object]
 
 PHASE_COLUMNS = {phase: f"{phase}_seconds" for phase in Phase} | {Phase.TRAINING: "training_phase_seconds"}
 """Column of each phase; the plain `training_seconds` is the metric, on the slowest worker's clock."""
+AS_TOLD = (
+    *("message", "is_pinned", "num_parameters", "weights_digest", "max_resident_bytes", "peak_device_memory_bytes"),
+    *("reduction_seconds", "slowdown"),
+)
+"""Columns that are fields of a TrialResult."""
 
 
 def build_record(
@@ -37,8 +41,12 @@ def build_record(
     `hostnames` are the machines of its ranks (None: that of `environment`), `usage` columns of what was sampled.
     `software` is that of the other environment, where the trial is one of its; None: it was not asked.
     """
+    trial = outcome.trial
     record: Record = {
-        **_configuration(outcome.trial),
+        **dataclasses.asdict(trial),
+        "trial_key": trial.key,
+        "num_replicas": trial.num_replicas,
+        "per_replica_batch_size": trial.per_replica_batch_size,
         **dataclasses.asdict(environment),
         "run_name": run_name,
         "python_version": python_version,
@@ -51,12 +59,12 @@ def build_record(
         "first_taint": first_taint,
         **(usage or {}),
     }
-    if outcome.trial.arm is Arm.OTHER:
+    if trial.arm is Arm.OTHER:
         record |= dataclasses.asdict(software or Software())
     if isinstance(outcome, TrialFailure):
         failure = {"reason": outcome.reason, "message": outcome.message, "failed_phase": outcome.phase}
         return record | {"status": Status.FAILED, **failure, "epochs": [], "steps": [], "gradients": []}
-    if outcome.trial.arm is Arm.OTHER and (told := outcome.versions.get("stratbench")):
+    if trial.arm is Arm.OTHER and (told := outcome.versions.get("stratbench")):
         record["stratbench_version"] = told
     return record | _measurements(outcome)
 
@@ -71,43 +79,23 @@ def summarize(record: Record) -> str:
     )
 
 
-def _configuration(trial: Trial) -> Record:
-    derived = {
-        "trial_key": trial.key,
-        "num_replicas": trial.num_replicas,
-        "per_replica_batch_size": trial.per_replica_batch_size,
-    }
-    return dataclasses.asdict(trial) | derived
-
-
 def _measurements(result: TrialResult) -> Record:
     seconds = sum(epoch.training_seconds for epoch in result.epochs)
     examples = sum(epoch.num_examples for epoch in result.epochs)
     last = result.epochs[-1] if result.epochs else None
-    phases = {PHASE_COLUMNS[Phase(name)]: value for name, value in result.phase_seconds.items()}
     return {
         "status": Status.INVALID if result.invalid_reason else Status.VALID,
         "reason": result.invalid_reason,
-        "message": result.message,
-        "is_pinned": result.is_pinned,
-        "num_parameters": result.num_parameters,
         "training_seconds": seconds if result.epochs else None,
         "examples_per_second": examples / seconds if seconds else None,
         "device_seconds": seconds * result.trial.num_replicas if result.epochs else None,
         "test_accuracy": last.test_accuracy if last else None,
         "test_loss": last.test_loss if last else None,
         "order_checksum": f"{result.order_checksum:016x}",
-        "weights_digest": result.weights_digest,
-        "max_resident_bytes": result.max_resident_bytes,
-        "peak_device_memory_bytes": result.peak_device_memory_bytes,
-        "reduction_seconds": result.reduction_seconds,
-        "slowdown": result.slowdown,
-        **phases,
+        **{name: getattr(result, name) for name in AS_TOLD},
+        **{PHASE_COLUMNS[Phase(name)]: value for name, value in result.phase_seconds.items()},
         "unexplained_seconds": result.wall_seconds - sum(result.phase_seconds.values()),
-        "python_version": result.versions["python"],
-        "tensorflow_version": result.versions["tensorflow"],
-        "keras_version": result.versions["keras"],
-        "numpy_version": result.versions["numpy"],
+        **{f"{name}_version": result.versions[name] for name in ("python", "tensorflow", "keras", "numpy")},
         "epochs": [dataclasses.asdict(epoch) for epoch in result.epochs],
         "steps": [dataclasses.asdict(window) for window in result.windows],
         "gradients": [dataclasses.asdict(probe) for probe in result.gradients],

@@ -176,17 +176,20 @@ def record_schema() -> pa.Schema:
     return schema
 
 
-def repeat(rows: Sequence[Mapping[str, object]], places: Sequence[int], columns: Mapping[str, object]) -> pa.Table:
-    """The table `trials` with the row at each of those places, but for whole `columns` of values.
+def with_columns(table: pa.Table, columns: Mapping[str, object]) -> pa.Table:
+    """The same with other values in those columns, in the order of its rows; None or NaN is null."""
+    for name, values in columns.items():
+        field = table.schema.field(name)
+        column = pa.array(values, field.type, from_pandas=True)
+        table = table.set_column(table.schema.get_field_index(name), field, column)
+    return table
 
-    Raises pyarrow.ArrowInvalid or ValueError for values that are not of their column.
-    """
+
+def repeat(rows: Sequence[Mapping[str, object]], places: Sequence[int], columns: Mapping[str, object]) -> pa.Table:
+    """The table `trials` with the row at each of those places, but for whole `columns` of values."""
     declared = arrow_schema(TRIALS)
     table = pa.Table.from_pylist(list(rows), schema=declared).take(pa.array(places))
-    for name, values in columns.items():
-        field = declared.field(name)
-        table = table.set_column(declared.get_field_index(name), field, pa.array(values, field.type, from_pandas=True))
-    return table.cast(declared)
+    return with_columns(table, columns).cast(declared)
 
 
 def upgrade(table: pa.Table, declared: pa.Schema) -> pa.Table:

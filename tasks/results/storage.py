@@ -22,8 +22,6 @@ LOG = logging.getLogger("stratbench")
 
 CONDITIONAL = ("s3", "s3a", "gs", "gcs", "az", "abfs", "memory")
 """Protocols whose package leaves it to the store to put a file only where it is absent (`mode="create"`)."""
-EXTRAS = {"s3": "s3", "s3a": "s3"}
-"""Protocols whose package one of this project's extras installs."""
 PUT_PAUSES = (0.2, 2.0)
 """Seconds between attempts at a conditional put, which a store may refuse while another of that name is under way."""
 
@@ -59,9 +57,10 @@ def open_storage(location: Path | str) -> "Storage":
 class LocalStorage:
     """A folder. What is written is on the disk when a method returns."""
 
+    is_local = True
+
     def __init__(self, folder: Path) -> None:
         self.location = folder
-        self.is_local = True
 
     def prepare(self) -> None:
         """Make the folder."""
@@ -95,7 +94,13 @@ class LocalStorage:
 
     def read_many(self, names: Sequence[str]) -> dict[str, bytes | Exception]:
         """Of each file its content, or the error of that file alone."""
-        return {name: self._attempt(self.location / name) for name in names}
+        found: dict[str, bytes | Exception] = {}
+        for name in names:
+            try:
+                found[name] = (self.location / name).read_bytes()
+            except OSError as error:
+                found[name] = error
+        return found
 
     def exists(self, name: str) -> bool:
         """Whether there is that file."""
@@ -157,13 +162,6 @@ class LocalStorage:
                 "run, or choose another"
             ) from error
 
-    @staticmethod
-    def _attempt(path: Path) -> bytes | Exception:
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            return error
-
 
 class RemoteStorage:
     """A prefix of an object store, reached through fsspec.
@@ -171,14 +169,15 @@ class RemoteStorage:
     Every library has errors of its own: whatever is not a missing file is a store that cannot be reached.
     """
 
+    is_local = False
+
     def __init__(self, url: str, protocol: str) -> None:
-        self.location: str = url
-        self.is_local = False
+        self.location = url
         self._put_guard = _memory if protocol == "memory" else nullcontext()
         try:
             get_filesystem_class(protocol)
         except (ValueError, ImportError) as error:
-            extra = f"; install the extra: pip install 'stratbench[{EXTRAS[protocol]}]'" if protocol in EXTRAS else ""
+            extra = "; install the extra: pip install 'stratbench[s3]'" if protocol in ("s3", "s3a") else ""
             raise ResultsError(f"results_url={url}: {first_line(error)}{extra}") from error
         if protocol not in CONDITIONAL:
             raise ResultsError(
@@ -294,15 +293,10 @@ class RemoteStorage:
             finally:
                 file.seek(0)
                 try:
-                    self.replace(name, self._read_or_nothing(name) + file.read().encode())
+                    earlier = self.read(name) if self.exists(name) else b""
+                    self.replace(name, earlier + file.read().encode())
                 except ResultsError as error:
                     LOG.warning("the log %s is lost: %s", name, error)
-
-    def _read_or_nothing(self, name: str) -> bytes:
-        try:
-            return self.read(name)
-        except FileNotFoundError:
-            return b""
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

@@ -36,12 +36,7 @@ class Tables:
 
     def with_trials(self, columns: Mapping[str, Sequence[object]]) -> "Tables":
         """The same with other values in those columns of `trials`, in the order of its rows; None or NaN is null."""
-        table = self.trials
-        for name, values in columns.items():
-            place = table.schema.get_field_index(name)
-            kind = table.schema.field(place)
-            table = table.set_column(place, kind, pa.array(values, type=kind.type, from_pandas=True))
-        return replace(self, trials=table)
+        return replace(self, trials=schema.with_columns(self.trials, columns))
 
 
 class RunFolder:
@@ -122,7 +117,7 @@ class RunFolder:
 
         One that cannot be read is left out, so that its trial counts as missing, and named in a warning.
         """
-        return _split(pa.concat_tables([_empty(), *self._records()]))
+        return _split(pa.concat_tables([schema.record_schema().empty_table(), *self._records()]))
 
     def _records(self) -> Iterator[pa.Table]:
         names = [_record_name(key, count - 1) for key, count in sorted(self.num_records().items())]
@@ -186,10 +181,6 @@ def decode(content: bytes, declared: pa.Schema, columns: Sequence[str] | None = 
         return whole if columns is None else whole.select(columns).replace_schema_metadata(found.metadata)
     wanted = pa.schema([declared.field(name) for name in columns], found.metadata)
     return file.read(columns, use_threads=False).cast(wanted)  # threads cost a small file more than they save
-
-
-def _empty() -> pa.Table:
-    return schema.record_schema().empty_table()
 
 
 def _split(records: pa.Table) -> Tables:
