@@ -1,7 +1,7 @@
 """Nights as a history holds them: a few cells in two environments, whatever befalls them."""
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from tasks.detection.series import COLUMNS
 from tasks.domain.cell import Arm
 from tasks.reporting.evidence import DETAILS
 from tasks.results import schema
-from tasks.results.events import Event
+from tasks.results.events import Event, Kind
 from tasks.results.history import Ending, Night
 
 Row = dict[str, Any]
@@ -27,18 +27,10 @@ ROW: Row = {
     **{"loop": "fused", "precision": "float32", "is_xla_enabled": False, "steps_per_call": 32, "num_replicas": 1},
     **{"num_hosts": 1, "device": "cpu_slice", "cores_per_replica": 1, "micro_batch_size": None},
     **{"is_tf32_enabled": False, "dataset": "mnist", "num_train_examples": 60_000, "model": "cnn"},
-    **{
-        "learning_rate": 0.001,
-        "hostname": "node",
-        "machine_fingerprint": "m1",
-        "gpu_driver": None,
-        "dataset_digest": "d1",
-    },
-    **{"num_parameters": 225_034, "stratbench_version": "1.0", "commit": "c0", "tensorflow_version": "2.21.0"},
-    **{"keras_version": "3.15.1", "numpy_version": "2.4.0", "python_version": "3.11.7"},
+    **{"learning_rate": 0.001, "hostname": "node", "machine_fingerprint": "m1", "gpu_driver": None},
+    **{"dataset_digest": "d1", "num_parameters": 225_034, "stratbench_version": "1.0", "commit": "c0"},
+    **{"tensorflow_version": "2.21.0", "keras_version": "3.15.1", "numpy_version": "2.4.0", "python_version": "3.11.7"},
 }
-
-
 GRID = tuple(
     {"strategy": strategy, "reduction": reduction, "global_batch_size": batch}
     for strategy, reduction in (("one_device", None), ("mirrored", "auto"), ("multi_worker_mirrored", "auto"))
@@ -61,15 +53,18 @@ def make_nights(
     """So many nights of those cells; in those of `again` the one with the number `suspect` was measured again."""
     source, nights = np.random.default_rng(5), []
     for night in range(num_nights):
-        rows, looks = [], [(cell, "measured", range(1, NUM_BLOCKS + 1)) for cell in cells]
+        looks = [(cell, "measured", range(1, NUM_BLOCKS + 1)) for cell in cells]
         looks += [(cells[suspect], "again", range(NUM_BLOCKS + 1, 3 * NUM_BLOCKS + 1))] if night in again else []
-        for cell, role, block, arm in (
-            (c, role, block, arm) for c, role, blocks in looks for block in blocks for arm in arms
-        ):
-            row = ROW | cell | {"role": role, "block": block, "arm": arm.value}
-            row["training_seconds"] = 10.0 * np.exp(0.02 * source.standard_normal())
-            if (changed := change(night, row)) is not None:
-                rows.append(changed)
+        rows = [
+            ROW
+            | cell
+            | {"role": role, "block": block, "arm": arm.value}
+            | {"training_seconds": 10.0 * np.exp(0.02 * source.standard_normal())}
+            for cell, role, blocks in looks
+            for block in blocks
+            for arm in arms
+        ]
+        changed = [change(night, row) for row in rows]
         nights.append(
             Night(
                 day=BEGAN + timedelta(days=night),
@@ -77,10 +72,22 @@ def make_nights(
                 ending=last if night == num_nights - 1 else Ending.ENDED,
                 cells=tuple(f"{cell['strategy']}, batch {(ROW | cell)['global_batch_size']}" for cell in cells),
                 has_control=Arm.OTHER in arms,
-                trials=pa.Table.from_pylist(rows, schema=DECLARED),
+                trials=pa.Table.from_pylist([row for row in changed if row is not None], schema=DECLARED),
             )
         )
     return nights
+
+
+def judge(nights: Sequence[Night], events: Sequence[Event] = ()) -> Tonight:
+    """The verdicts of the last of them."""
+    found = judge_nights(nights, events)
+    assert found is not None
+    return found
+
+
+def states(tonight: Tonight) -> list[str]:
+    """Of the cells."""
+    return [verdict.state for verdict in tonight.verdicts]
 
 
 def replay(
@@ -92,13 +99,23 @@ def replay(
     events: Sequence[Event] = (),
 ) -> Tonight:
     """The verdicts of such nights."""
-    found = judge_nights(make_nights(change, num_nights, again, arms, last), events)
-    assert found is not None
-    return found
+    return judge(make_nights(change, num_nights, again, arms, last), events)
 
 
 def day(number: int) -> date:
+    """That of the night with that number."""
     return BEGAN + timedelta(days=number)
+
+
+def accept(night: int, *cells: str) -> Event:
+    """Ann's decision."""
+    at = datetime(2026, 5, 1, tzinfo=UTC)
+    return Event(kind=Kind.ACCEPT, at=at, by="ann", why="meant", night=day(night), cells=cells)
+
+
+def altered(first: int, arm: str | None = None, last: int = 10**6, **fields: Any) -> Change:
+    """Other fields from that night on, in that arm or both."""
+    return lambda night, row: row | (fields if first <= night <= last and arm in (None, row["arm"]) else {})
 
 
 def slower(first: int, share: float = 0.15, arms: Collection[str] = ("here",), last: int = 10**6) -> Change:

@@ -47,13 +47,6 @@ class Nights:
         return change + 0.02 * self.source.standard_normal((1, count))
 
 
-def test_change_is_suspected_at_once_and_told_the_next_night() -> None:
-    nights = Nights()
-    assert [nights.pass_by(SLOWER), nights.pass_by(SLOWER)] == [SUSPECT, REGRESSED]
-    faster = Nights()
-    assert [faster.pass_by(-SLOWER), faster.pass_by(-SLOWER)] == [SUSPECT, IMPROVED]
-
-
 def test_change_that_was_not_measured_again_is_never_taken_for_the_baseline() -> None:
     nights = Nights()
     for _ in range(2 * BASELINE_NIGHTS):
@@ -73,57 +66,43 @@ def test_drift_that_was_not_measured_again_is_not_forgotten() -> None:
     assert nights.num_again == 2, "and not once more, for it was not there"
 
 
-def test_change_that_is_not_there_when_it_is_measured_again_is_no_suspicion() -> None:
+@pytest.mark.parametrize(
+    ("changes", "expected", "num_again"),
+    [
+        pytest.param([SLOWER] * 2, [SUSPECT, REGRESSED], 1, id="slower: suspected at once, told the next night"),
+        pytest.param([-SLOWER] * 2, [SUSPECT, IMPROVED], 1, id="faster: the same"),
+        pytest.param([(SLOWER, 0.0)], [OK], 1, id="not there when measured again: no suspicion"),
+        pytest.param([(SLOWER, -SLOWER)], [OK], 1, id="to the other side when measured again: no suspicion"),
+        pytest.param([SLOWER, 0.0, 0.0], [SUSPECT, OK, OK], 1, id="gone the next night: no alarm"),
+        pytest.param([math.log(1.04), 0.0], [OK, OK], 0, id="below the margin: not looked at again"),
+        pytest.param(
+            [SLOWER] * 60, [SUSPECT] + [REGRESSED] * 59, 1, id="red while nobody accepts, known, not remeasured"
+        ),
+        pytest.param(
+            [SLOWER] * 3 + [0.0] * NIGHTS_UNTIL_GONE + [SLOWER] * 2,
+            [SUSPECT] + [REGRESSED] * (1 + NIGHTS_UNTIL_GONE) + [OK, SUSPECT, REGRESSED],
+            2,
+            id="ends after some nights without it, and the old baseline is there",
+        ),
+        pytest.param(
+            [-SLOWER] + [SLOWER] * 2, [SUSPECT, SUSPECT, REGRESSED], 2, id="the other side, after a suspicion"
+        ),
+        pytest.param(
+            [-SLOWER] * 2 + [SLOWER] * 2, [SUSPECT, IMPROVED, SUSPECT, REGRESSED], 2, id="the other side of what stands"
+        ),
+    ],
+)
+def test_change_takes_three_looks(
+    changes: list[float | tuple[float, float]], expected: list[CellState], num_again: int
+) -> None:
     nights = Nights()
-    assert nights.pass_by(SLOWER, again=0.0) is OK
-    assert nights.num_again == 1
-
-
-def test_change_to_the_other_side_when_it_is_measured_again_is_no_suspicion() -> None:
-    assert Nights().pass_by(SLOWER, again=-SLOWER) is OK
-
-
-def test_change_that_is_gone_the_next_night_is_no_alarm() -> None:
-    nights = Nights()
-    assert [nights.pass_by(SLOWER), nights.pass_by(), nights.pass_by()] == [SUSPECT, OK, OK]
-
-
-def test_change_below_the_margin_is_not_looked_at_again() -> None:
-    nights = Nights()
-    assert [nights.pass_by(math.log(1.04)), nights.pass_by()] == [OK, OK]
-    assert nights.num_again == 0
-
-
-def test_regression_that_nobody_accepts_is_red_after_sixty_nights() -> None:
-    nights = Nights()
-    states = [nights.pass_by(SLOWER) for _ in range(60)]
-    assert states == [SUSPECT] + [REGRESSED] * 59
-    assert nights.num_again == 1, "what is known is not measured again every night"
-
-
-def test_regression_ends_after_some_nights_without_it() -> None:
-    nights = Nights()
-    states = [nights.pass_by(change) for change in [SLOWER] * 3 + [0.0] * NIGHTS_UNTIL_GONE]
-    assert states[-2:] == [REGRESSED, OK]
-    assert [nights.pass_by(SLOWER), nights.pass_by(SLOWER)] == [SUSPECT, REGRESSED], "the old baseline is there"
-
-
-@pytest.mark.parametrize("before", [[-SLOWER], [-SLOWER] * 2], ids=["suspected", "standing"])
-def test_change_to_the_other_side_is_looked_at_whatever_was_there_before(before: list[float]) -> None:
-    nights = Nights()
-    for change in before:
-        nights.pass_by(change)
-    assert [nights.pass_by(SLOWER), nights.pass_by(SLOWER)] == [SUSPECT, REGRESSED]
+    assert [nights.pass_by(*(each if isinstance(each, tuple) else (each,))) for each in changes] == expected
+    assert nights.num_again == num_again
 
 
 def test_change_that_stands_outlasts_a_night_on_the_other_side_that_is_not_there_when_it_is_measured_again() -> None:
     nights = Nights()
-    states = [
-        nights.pass_by(SLOWER),
-        nights.pass_by(SLOWER),
-        nights.pass_by(-SLOWER, again=0.0),
-        nights.pass_by(SLOWER),
-    ]
+    states = [nights.pass_by(*looks) for looks in ((SLOWER,), (SLOWER,), (-SLOWER, 0.0), (SLOWER,))]
     assert states == [SUSPECT, REGRESSED, REGRESSED, REGRESSED]
     assert nights.detector.num_comparable.tolist() == [BASELINE_NIGHTS], "and none of its nights is learned"
 

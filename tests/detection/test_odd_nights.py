@@ -1,25 +1,28 @@
 """Histories as they are when something went wrong: nothing raises, nothing is green that was not measured."""
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 
 import pytest
 
-from tasks.detection.nights import NightState, judge_nights
+from tasks.detection.nights import NightState
 from tasks.domain.cell import Arm
 from tasks.domain.exit_code import ExitCode
-from tasks.results.events import Event, Kind
-from tests.detection.example_nights import BEGAN, LABELS, NUM_NIGHTS, Row, day, make_nights, replay, slower
-from tests.detection.test_nights import states
+from tests.detection.example_nights import (
+    LABELS,
+    NUM_NIGHTS,
+    Row,
+    accept,
+    altered,
+    day,
+    judge,
+    make_nights,
+    replay,
+    slower,
+    states,
+)
 
 OK, NO_BASELINE, REGRESSED = NightState.OK, NightState.NO_BASELINE, NightState.REGRESSED
 LAST = NUM_NIGHTS - 1
-
-
-def accept(night: int, *cells: str) -> Event:
-    """Ann's decision."""
-    return Event(
-        kind=Kind.ACCEPT, at=datetime(2026, 5, 1, tzinfo=UTC), by="ann", why="meant", night=day(night), cells=cells
-    )
 
 
 def test_one_cell_alone_has_a_history() -> None:
@@ -39,20 +42,16 @@ def test_night_with_second_looks_only_is_inconclusive() -> None:
     assert states(tonight) == [NightState.NOT_MEASURED, NightState.INCONCLUSIVE]
 
 
-def test_night_of_invalid_trials_alone_is_invalid_everywhere() -> None:
-    assert states(replay(lambda night, row: row | ({"status": "invalid"} if night == LAST else {}))) == ["INVALID"] * 2
-
-
 @pytest.mark.parametrize("seconds", [None, float("nan"), 0.0])
 def test_seconds_that_are_none_are_no_measurement(seconds: float | None) -> None:
-    tonight = replay(lambda night, row: row | ({"training_seconds": seconds} if night == LAST else {}))
+    tonight = replay(altered(LAST, training_seconds=seconds))
     assert states(tonight) == [NightState.INCONCLUSIVE] * 2
     assert tonight.platform == ()
 
 
 def test_night_whose_trainings_all_failed_is_no_cut() -> None:
     lost = {"status": "failed", "training_seconds": None, "num_parameters": None, "tensorflow_version": None}
-    tonight = replay(lambda night, row: row | (lost if night == 15 else {}))
+    tonight = replay(altered(15, last=15, **lost))
     assert states(tonight) == [OK, OK]
     assert tonight.verdicts[0].states[15] == NightState.FAILED
     assert (tonight.verdicts[0].cuts, tonight.verdicts[0].num_nights) == ((), NUM_NIGHTS - 2)
@@ -88,16 +87,15 @@ def test_cell_that_changes_hosts_begins_anew_and_what_was_accepted_stays() -> No
     def moved(night: int, row: Row) -> Row | None:
         return slower(12, 0.3)(night, row | {"hostname": "old" if night < 30 else "new"})
 
+    def visited(night: int, row: Row) -> Row | None:
+        return slower(12, 0.3)(night, row | {"hostname": "new" if night == 20 else "old"})
+
     tonight = replay(moved, 35, again=[12], events=[accept(12, LABELS[1])])
     assert [verdict.label for verdict in tonight.verdicts] == [f"{label}, hostname new" for label in LABELS]
     assert states(tonight) == [NO_BASELINE] * 2
-    back = replay(lambda n, row: slower(12, 0.3)(n, row | {"hostname": "new" if n == 20 else "old"}), 35, again=[12])
-    assert states(back) == [OK, REGRESSED]
+    assert states(replay(visited, 35, again=[12])) == [OK, REGRESSED]
     for name in (LABELS[1], f"{LABELS[1]}, hostname old", f"{LABELS[1]}, hostname old, dataset mnist"):
-        nights = make_nights(lambda n, row: slower(12, 0.3)(n, row | {"hostname": "new" if n == 20 else "old"}), 35)
-        accepted = judge_nights(nights, [accept(12, name)])
-        assert accepted is not None
-        assert states(accepted) == [OK, OK], name
+        assert states(replay(visited, 35, events=[accept(12, name)])) == [OK, OK], name
     for name in (f"{LABELS[1]}, hostname new", f"{LABELS[1]}, keras_fit", "mirrored, batch 12", "nothing"):
         assert states(replay(moved, 25, again=[12], events=[accept(12, name)])) == [OK, REGRESSED], name
 
@@ -112,25 +110,19 @@ def test_regression_on_a_host_that_trains_no_more_stays_red_until_it_is_accepted
     assert set(found) == {label, *(f"{name}, hostname new" for name in LABELS)}
     assert (found[label].state, found[label].standing) == (NightState.NOT_MEASURED, REGRESSED)
     assert found[label].worst is REGRESSED
-    assert label not in {
-        verdict.label for verdict in replay(moved, 30, again=[12], events=[accept(12, label)]).verdicts
-    }
+    accepted = replay(moved, 30, again=[12], events=[accept(12, label)])
+    assert label not in {verdict.label for verdict in accepted.verdicts}
 
 
 def test_acceptance_on_a_day_without_a_night_begins_with_the_next_one() -> None:
     nights = [night for night in make_nights(slower(12, 0.3), 30) if night.day != day(12)]
-    tonight = judge_nights(nights, [accept(12), accept(99)])
-    assert tonight is not None
+    tonight = judge(nights, [accept(12), accept(99)])
     assert {cut.day for verdict in tonight.verdicts for cut in verdict.cuts} == {day(13)}
 
 
 def test_two_nightly_runs_on_one_day_are_two_nights() -> None:
     nights = make_nights(slower(19), 21, again=[19])
-    nights[20] = type(nights[20])(
-        **{name: getattr(nights[20], name) for name in nights[20].__slots__} | {"day": day(19)}
-    )
-    tonight = judge_nights(nights)
-    assert tonight is not None
+    tonight = judge([*nights[:20], replace(nights[20], day=day(19))])
     assert states(tonight) == [OK, REGRESSED]
     assert tonight.verdicts[1].days[-2:] == (day(19), day(19))
 
@@ -142,18 +134,7 @@ def test_nights_of_any_number_of_pairs_are_comparable_and_fewer_than_four_are_no
     assert tonight.verdicts[0].states[16] == NightState.INCONCLUSIVE
 
 
-def test_days_need_no_order_beyond_that_of_the_nights() -> None:
-    nights = make_nights(num_nights=12)
-    assert nights[0].day == BEGAN
-    tonight = judge_nights([*nights[1:], nights[0]])
-    assert tonight is not None
-    assert tonight.day == BEGAN
-    assert timedelta(0) < nights[-1].day - tonight.day
-
-
 def test_noise_is_that_of_a_run_whatever_a_night_was_measured_against() -> None:
     with_control, without = make_nights(), make_nights(arms=[Arm.HERE])
-    mixed = judge_nights([*without[:-1], with_control[-1]])
-    both = [judge_nights(nights) for nights in (with_control, without)]
-    assert mixed is not None
-    assert [each.noise for each in (mixed, *both) if each] == pytest.approx([0.02] * 3, rel=0.2)
+    mixed = [*without[:-1], with_control[-1]]
+    assert [judge(nights).noise for nights in (mixed, with_control, without)] == pytest.approx([0.02] * 3, rel=0.2)
