@@ -74,6 +74,14 @@ def s3() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in which the command line keeps everything, results in `runs`."""
+    monkeypatch.setenv("STRATBENCH_ROOT", str(tmp_path))
+    monkeypatch.delenv("STRATBENCH_RESULTS_URL", raising=False)
+    return tmp_path
+
+
 @pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
     """Where nothing is yet: one of PLACES after the other."""

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pytest
 
 from flows.__main__ import main
-from tasks.detection.nights import NightState, Tonight, judge_nights
+from tasks.detection.nights import NightState, Tonight
 from tasks.detection.series import COLUMNS
 from tasks.detection.synthetic import Noise
 from tasks.detection.synthetic_history import BEGAN, Kind, parse_incident, synthesize, write
@@ -19,13 +19,9 @@ from tasks.domain.sweep import Sweep
 from tasks.results.history import Ending, History, Night
 from tasks.results.run import SYNTHETIC, check_run_name
 from tasks.results.schema import TRIALS, arrow_schema
+from tests.detection.example_nights import judge, states
 
-OK, SUSPECT, REGRESSED, NO_BASELINE = (
-    NightState.OK,
-    NightState.SUSPECT,
-    NightState.REGRESSED,
-    NightState.NO_BASELINE,
-)
+OK, SUSPECT, REGRESSED = NightState.OK, NightState.SUSPECT, NightState.REGRESSED
 CELLS = Sweep(global_batch_sizes=(128,)).cells
 NOISE, K = Noise(run=0.03, night=0.005), 6
 
@@ -34,26 +30,19 @@ def make(num_nights: int, *incidents: str, cells: Sequence[Cell] = CELLS, seed: 
     return list(synthesize(NOISE, num_nights, K, seed, [parse_incident(text, num_nights) for text in incidents], cells))
 
 
-def judge(num_nights: int, *incidents: str) -> Tonight:
-    tonight = judge_nights(make(num_nights, *incidents))
-    assert tonight is not None
-    assert tonight.is_synthetic
-    return tonight
-
-
-def states(tonight: Tonight) -> set[NightState]:
-    return {verdict.state for verdict in tonight.verdicts}
+def judged(num_nights: int, *incidents: str) -> Tonight:
+    return judge(make(num_nights, *incidents))
 
 
 def test_quiet_year_has_no_regression() -> None:
-    tonight = judge(365)
-    assert tonight.exit_code is ExitCode.OK
+    tonight = judged(365)
+    assert (tonight.exit_code, tonight.is_synthetic) == (ExitCode.OK, True)
     assert all(REGRESSED not in verdict.states for verdict in (*tonight.verdicts, *tonight.platform))
     assert tonight.noise == pytest.approx(0.03, rel=0.1)
 
 
 def test_upgrade_that_slows_by_fifteen_percent_is_regressed_and_no_new_baseline() -> None:
-    for verdict in judge(42, "upgrade:41:.15").verdicts:
+    for verdict in judged(42, "upgrade:41:.15").verdicts:
         assert verdict.states[-2:] == (SUSPECT, REGRESSED)
         assert (verdict.cuts, verdict.num_nights) == ((), 30)
         assert verdict.step == BEGAN + timedelta(days=40)
@@ -61,21 +50,16 @@ def test_upgrade_that_slows_by_fifteen_percent_is_regressed_and_no_new_baseline(
         assert verdict.change == pytest.approx(1.15, abs=0.05)
 
 
-def test_regression_that_nobody_accepts_is_red_after_sixty_nights() -> None:
-    assert states(judge(101, "step:41:.1")) == {REGRESSED}
-
-
 def test_only_the_cells_that_are_meant_are_slower() -> None:
-    red = [v.label for v in judge(42, "step:41:.15:one_device").verdicts if v.state is REGRESSED]
+    red = [v.label for v in judged(42, "step:41:.15:one_device").verdicts if v.state is REGRESSED]
     assert red == ["one_device, batch 128"]
 
 
 @pytest.mark.parametrize(("kind", "said"), [("driver", "gpu_driver was synthetic 1"), ("control", "control's commit")])
 def test_what_both_arms_share_cuts_and_alarms_nobody(kind: str, said: str) -> None:
-    after = judge(42, f"{kind}:41:.3")
-    assert states(after) == {NO_BASELINE}
-    later = judge(60, f"{kind}:41:.3")
-    assert states(later) == {OK}
+    assert set(states(judged(42, f"{kind}:41:.3"))) == {NightState.NO_BASELINE}
+    later = judged(60, f"{kind}:41:.3")
+    assert set(states(later)) == {OK}
     assert later.platform[0].state is OK
     for verdict in (*later.verdicts, *later.platform):
         (cut,) = verdict.cuts
@@ -84,13 +68,13 @@ def test_what_both_arms_share_cuts_and_alarms_nobody(kind: str, said: str) -> No
 
 
 def test_drift_that_no_night_shows_is_found() -> None:
-    tonight = judge(180, "drift:41-160:.06")
-    assert states(tonight) == {REGRESSED}
+    tonight = judged(180, "drift:41-160:.06")
+    assert set(states(tonight)) == {REGRESSED}
     assert any(verdict.is_drift for verdict in tonight.verdicts)
 
 
 def test_spike_of_one_night_is_suspect_at_most() -> None:
-    (one, *_) = judge(60, "spike:41:.3").verdicts
+    one = judged(60, "spike:41:.3").verdicts[0]
     assert one.states[40:42] == (SUSPECT, OK)
     assert REGRESSED not in one.states
 
@@ -100,7 +84,7 @@ def test_nights_of_an_outage_are_left_out_and_of_a_crash_failed() -> None:
     assert len(nights) == 55
     assert [night.ending for night in nights].count(Ending.CRASHED) == 1
     assert 0 < nights[44].trials.num_rows < nights[43].trials.num_rows
-    (one, *_) = judge(60, "outage:41-45", "crash:50").verdicts
+    one = judge(nights).verdicts[0]
     assert one.states[44:46] == (NightState.FAILED, OK)
     assert one.state is OK
 
@@ -123,7 +107,7 @@ def test_rows_are_whole_rows_of_a_night() -> None:
     assert rows == sorted(rows, key=lambda row: row["started_at"])
     assert rows[5]["examples_per_second"] * rows[5]["training_seconds"] == pytest.approx(60_000)
     assert {row["hostname"] for row in rows} == {"synthetic"}
-    with pytest.raises(Refusal, match="synthetic"):
+    with pytest.raises(Refusal, match="begins as those of synthetic nights do"):
         check_run_name(night.run_name)
 
 
@@ -158,11 +142,7 @@ def test_every_kind_can_be_named() -> None:
         make(3, "step:2:.1:no such cell")
 
 
-def test_command_fills_an_empty_history(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("STRATBENCH_ROOT", str(tmp_path))
-    monkeypatch.delenv("STRATBENCH_RESULTS_URL", raising=False)
+def test_command_fills_an_empty_history(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["history", "synthesize", "--nights", "3", "--pairs", "4", "--incident", "crash:2"]
     assert main(words) == ExitCode.OK
     assert capsys.readouterr().out.startswith("SYNTHETIC: 3 nights with 180 trials")

@@ -1,3 +1,3 @@
-from tests.stores import place, s3
+from tests.stores import place, root, s3
 
-__all__ = ["place", "s3"]
+__all__ = ["place", "root", "s3"]

@@ -1,0 +1,3 @@
+from tests.stores import root
+
+__all__ = ["root"]
