@@ -14,8 +14,8 @@ from tasks.training import measurement
 from tasks.training.launcher import OnLine, run_ranks
 from tasks.training.measurement import measure_trial
 from tasks.training.part import Part, Ranks
+from tests.analysis.example_runs import make_run
 from tests.examples import DATA, make_trial
-from tests.results.test_store import make_run
 
 TRIAL = make_trial(strategy=Strategy.ONE_DEVICE, replicas_per_worker=1, reduction=None)
 CORES = Devices(cores=tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else (0, 1))

@@ -31,18 +31,19 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "PUT_PAUSES", ())
 
 
-def test_file_is_put_once_and_read_back(store: Storage) -> None:
+def test_file_is_put_once_read_back_replaced_and_removed(store: Storage) -> None:
     assert not store.exists("trials/a.parquet")
     assert store.put_if_absent("trials/a.parquet", b"first")
     assert not store.put_if_absent("trials/a.parquet", b"second")
     assert store.exists("trials/a.parquet")
     assert store.read("trials/a.parquet") == b"first"
-
-
-def test_replaced_file_has_the_new_content_alone(store: Storage) -> None:
-    store.replace("run.json", b"a long first version")
-    store.replace("run.json", b"short")
-    assert store.read("run.json") == b"short"
+    for content in (b"a long second version", b"short"):
+        store.replace("trials/a.parquet", content)
+        assert store.read("trials/a.parquet") == content
+    store.remove("trials/a.parquet")
+    store.remove("trials/a.parquet")
+    assert not store.exists("trials/a.parquet")
+    assert store.put_if_absent("trials/a.parquet", b"2")
 
 
 def test_what_is_not_there_is_said_to_be_missing(store: Storage) -> None:
@@ -65,14 +66,6 @@ def test_listing_is_of_now_and_of_one_folder(store: Storage, place: Path | str) 
     assert store.names("trials", ".parquet") == ["trials/a.parquet", "trials/b.parquet"]
     open_storage(place).remove("trials/b.parquet")
     assert store.names("trials", ".parquet") == ["trials/a.parquet"]
-
-
-def test_removing_is_final_and_may_be_repeated(store: Storage) -> None:
-    store.put_if_absent("one", b"1")
-    store.remove("one")
-    store.remove("one")
-    assert not store.exists("one")
-    assert store.put_if_absent("one", b"2")
 
 
 def test_text_is_added_to_the_end_also_when_the_writer_fails(store: Storage) -> None:

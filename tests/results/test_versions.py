@@ -28,10 +28,9 @@ def test_records_of_version_3_read_as_trials_of_one_machine() -> None:
 
 
 def test_run_of_version_3_is_continued_and_nothing_of_it_is_measured_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("STRATBENCH_ROOT", str(tmp_path))
-    run = shutil.copytree(GOLDEN / "version-3", tmp_path / "runs" / "golden")
+    run = shutil.copytree(GOLDEN / "version-3", root / "runs" / "golden")
     before = {path: path.read_bytes() for path in (run / "trials").iterdir()}
     sweep = ["--strategy", "one_device", "--batch-size", "64", "--epochs", "1", "--blocks", "1"]
     sweep += ["--max-train-examples", "256"]
