@@ -4,7 +4,7 @@ import argparse
 import getpass
 import sys
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -160,11 +160,18 @@ def _verdict(arguments: argparse.Namespace) -> int:
     from flows.verdicts import read_evidence, with_characteristic
     from tasks.reporting.night import write_night_report
     from tasks.reporting.verdicts import describe_tonight, encode_tonight
-    from tasks.results.history import parse_day
+    from tasks.results.history import History, Span, parse_day
 
     day = parse_day("night", arguments.night)
     evidence = read_evidence(day, arguments.run)
     today = datetime.now(UTC).date()
+    since = day or (evidence.tonight.day if evidence else date.min)
+    lost = [] if arguments.run else History(locations.results()).unreadable(Span(since=since, until=day or date.max))
+    for name in lost:
+        way_out = "`stratbench history verify` sets it aside, `stratbench history add` takes its run in again"
+        print(f"NOT MEASURED: {name} cannot be read; {way_out}", file=sys.stderr)
+    if evidence is None and lost:
+        return ExitCode.NOT_MEASURED
     if evidence is None:
         wanted = " of ".join(["nightly run", *(str(each) for each in (arguments.run, day) if each)])
         way_out = "`prefect deployment run benchmark/nightly` measures one"
@@ -174,23 +181,27 @@ def _verdict(arguments: argparse.Namespace) -> int:
     _print([encode_tonight(tonight)] if arguments.json else describe_tonight(tonight))
     if arguments.report:
         print(write_night_report(with_characteristic(evidence), arguments.report))
-    should_have_followed = today - tonight.day > timedelta(days=1)
-    if day or arguments.run or tonight.is_synthetic or not should_have_followed:
-        return tonight.exit_code
-    print(f"NOT MEASURED: no night since that of {tonight.day}", file=sys.stderr)
-    return worst([tonight.exit_code, ExitCode.NOT_MEASURED])
+    is_old = today - tonight.day > timedelta(days=1) and not (day or arguments.run or tonight.is_synthetic)
+    if is_old:
+        print(f"NOT MEASURED: no night since that of {tonight.day}", file=sys.stderr)
+    return worst([tonight.exit_code, *([ExitCode.NOT_MEASURED] if is_old or lost else [])])
 
 
 def _history_verify(_: argparse.Namespace) -> int:
+    from tasks.results.error import ResultsError
     from tasks.results.events import Events
     from tasks.results.history import DAMAGED, History
 
     damaged = History(locations.results()).set_aside()
     for name, reason in damaged.items():
         print(f"{name} is damaged ({reason}): set aside in {DAMAGED}; `stratbench history add` takes its run in again")
-    Events(locations.results()).read()
+    try:
+        Events(locations.results()).read()
+    except ResultsError as error:
+        print(error)
+        return ExitCode.INVALID
     if not damaged:
-        print("every file can be read")
+        print(f"every file of the history at {locations.results()} can be read")
     return ExitCode.INVALID if damaged else ExitCode.OK
 
 

@@ -78,6 +78,11 @@ def accept(cells: Sequence[str], night: date | None, why: str, by: str) -> Itera
     days = [each.day for each in evidence.nights]
     if night and not days[0] <= night <= days[-1]:
         raise Refusal(f"night={night} is none of the history; name one from {days[0]} to {days[-1]}")
+    if unchanged := [label for label in cells if not (night or _changes(verdicts[label]))]:
+        raise Refusal(
+            f"cell={unchanged[0]!r} has not changed by the night of {tonight.day}; name the first night of its new "
+            "baseline by --night"
+        )
     chosen = [verdicts[label] for label in cells] or [v for v in verdicts.values() if _changes(v)]
     if not chosen:
         raise Refusal(f"no cell has changed by the night of {tonight.day}; name those that are meant by --cell")
@@ -89,7 +94,8 @@ def accept(cells: Sequence[str], night: date | None, why: str, by: str) -> Itera
     after = read_evidence()
     named = {verdict.label for verdict in chosen}
     for verdict in (*after.tonight.verdicts, *after.tonight.platform) if after else ():
-        if verdict.label in named and (states := _changes(verdict)):
+        states = _changes(verdict) + [verdict.state] * verdict.is_undecided
+        if verdict.label in named and states:
             yield f"{verdict.label} is still {' and '.join(states)}: it changed after the new baseline had begun"
 
 
@@ -119,4 +125,5 @@ def list_events() -> Iterator[str]:
             Kind.UNDO: event.undoes,
         }[event.kind]
         counts = "yes" if event.id in counting else "-" if event.kind is Kind.UNDO else "no"
-        yield f"{event.id:<10}{event.at:%Y-%m-%d %H:%M}  {event.kind:<10}{counts:<8}{event.by}, {what}: {event.why}"
+        said = " ".join(f"{event.by}, {what}: {event.why}".split())  # a decision is one line, whatever is in it
+        yield f"{event.id:<10}{event.at:%Y-%m-%d %H:%M}  {event.kind:<10}{counts:<8}{said}"

@@ -200,12 +200,15 @@ def replay(nights: Sequence[Night], events: Sequence[Event] = ()) -> Replay:
     seen = observe(nights)
     first = seen.first.copy()
     first[[night.ending is not Ending.ENDED for night in nights]] = np.nan
-    timelines = [
-        Timeline(cuts=_moves(seen.shared[seen.shared["key"] == key]) | _accepted(events, nights, seen, key))
-        for key in range(len(seen.labels))
-    ]
+    accepted = [_accepted(events, nights, seen, key) for key in range(len(seen.labels))]
+    moved = [_moves(seen.shared[seen.shared["key"] == key]) for key in range(len(seen.labels))]
+    timelines = [Timeline(cuts=moves | decided) for moves, decided in zip(moved, accepted, strict=True)]
     detector, asked = Detector(len(timelines)), list[int]()
     for number, night in enumerate(nights):
+        for series in np.flatnonzero(detector.standing):
+            cuts = timelines[series].cuts
+            if number in cuts and number not in accepted[series]:
+                cuts[number] += f"; {_STANDING[int(detector.standing[series])]} stood before, accepted by nobody"
         detector.accept(np.array([number in timeline.cuts for timeline in timelines], dtype=bool))
         detector.judge(first[number], seen.second[number])
         values, (low, high) = locate(first[number]), detector.band()

@@ -104,7 +104,10 @@ def parse_incident(text: str, num_nights: int) -> Incident:
     lasts = {Kind.SPIKE: first, Kind.OUTAGE: first, Kind.CRASH: first, Kind.DRIFT: first + DRIFT_NIGHTS - 1}
     last = int(found[3] or lasts.get(kind, num_nights))
     if not 1 <= first <= min(last, num_nights) or not -0.9 <= share <= 9:
-        raise Refusal(f"incident={text} must begin in nights 1 to {num_nights}, and its share lie between -.9 and 9")
+        raise Refusal(
+            f"incident={text} must begin in nights 1 to {num_nights}, end no earlier than it begins, and have a share "
+            "between -.9 and 9"
+        )
     return Incident(kind=kind, first=first, last=last, share=share, cells=found[5] or "")
 
 
@@ -138,6 +141,8 @@ def synthesize(
         raise Refusal(f"incident: {unknown[0]!r} is in none of the labels {'; '.join(cell.label for cell in cells)}")
     story = _Story(num_nights, incidents, cells)
     values = np.exp(_measure(story, noise, num_pairs, np.random.default_rng(seed)))
+    if not np.isfinite(values).any():
+        raise Refusal("incident: no night is left that measures anything; shorten the outages")
     # nights, blocks, cells, arms: the order in which they are measured
     night, place = np.nonzero(np.isfinite(values).reshape(num_nights, -1))
     blocks = range(1, (1 + REMEASURED) * num_pairs + 1)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tasks.domain.refusal import Refusal
 from tasks.reporting.html import render
 
 REPORT, PAGE, CHARTS = "report.md", "report.html", "charts"
@@ -17,7 +18,10 @@ def new_files(folder: Path, last: str) -> Iterator[Path]:
     All files are made first and then take their places one by one: a reader never sees half a file, and an error
     leaves an earlier report as it was.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refusal(f"the report's folder {folder} cannot be made ({error.strerror}); choose another") from error
     with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as name:
         new = Path(name)
         (new / CHARTS).mkdir()

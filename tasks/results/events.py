@@ -46,8 +46,9 @@ class Event:
     """Identifier of an event."""
 
     def __post_init__(self) -> None:
-        if not self.why.strip():
-            raise Refusal("why is empty; say in a few words why, for who reads it in a year")
+        for name, text in (("by", self.by), ("why", self.why)):
+            if not text.strip():
+                raise Refusal(f"{name} is empty; say it in a few words, for who reads it in a year")
 
     @property
     def id(self) -> str:
@@ -89,7 +90,8 @@ class Events:
                     raise content
                 found.append(_EVENT.validate_json(content))
             except (ValidationError, OSError) as error:
-                raise ResultsError(f"{name} cannot be read ({first_line(error)}); mend or remove that file") from error
+                why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else first_line(error)
+                raise ResultsError(f"{name} cannot be read ({why}); mend or remove that file") from error
         return tuple(sorted(found, key=lambda event: (event.at, event.id)))
 
 

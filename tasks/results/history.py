@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 
 import pyarrow as pa
@@ -169,6 +169,8 @@ class History:
         tables = [table for _, table in self._tables(self.entries(span), needed) if isinstance(table, pa.Table)]
         table = pa.concat_tables([_TRIALS.empty_table().select(needed), *tables])
         for name, wanted in span.values.items():
+            if pa.types.is_list(table.schema.field(name).type):
+                raise ResultsError(f"where={name}={wanted}: {name} holds lists; name a column that holds one value")
             table = table.filter(pc.equal(table[name].cast(pa.string()), wanted))
         return table.select(chosen)
 
@@ -194,6 +196,11 @@ class History:
         )
         return tuple(sorted(found, key=lambda night: night.place))
 
+    def unreadable(self, span: Span) -> list[str]:
+        """The files of that span that cannot be read, by name."""
+        tables = self._tables(self.entries(span), ["run_name"])
+        return [entry.name for entry, table in tables if not isinstance(table, pa.Table)]
+
     def set_aside(self) -> dict[str, str]:
         """Read every file whole; those that are damaged go into `history/damaged`, and are returned with the reason.
 
@@ -203,8 +210,9 @@ class History:
         for entry, table in self._tables(sorted(self._entries()), _TRIALS.names):
             if not isinstance(table, pa.Table):
                 found[entry.name] = first_line(table)
-                kept = f"{DAMAGED}/{entry.name.rpartition('/')[2]}"
-                self._storage.put_if_absent(kept, self._storage.read(entry.name))
+                kept, content = f"{DAMAGED}/{entry.name.rpartition('/')[2]}", self._storage.read(entry.name)
+                names = chain([kept], (f"{kept}.{number}" for number in count(1)))
+                next(name for name in names if self._storage.put_if_absent(name, content))
                 self._storage.remove(entry.name)
         return found
 

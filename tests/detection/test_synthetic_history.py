@@ -67,6 +67,13 @@ def test_what_both_arms_share_cuts_and_alarms_nobody(kind: str, said: str) -> No
         assert said in cut.why
 
 
+def test_cut_says_what_stood_before_it_and_was_not_accepted() -> None:
+    (verdict, *_) = judged(42, "step:30:.2", "driver:42").verdicts
+    assert verdict.states[-2:] == (REGRESSED, NightState.NO_BASELINE)
+    (cut,) = verdict.cuts
+    assert cut.why.endswith("gpu_driver was synthetic 1, now synthetic 2; REGRESSED stood before, accepted by nobody")
+
+
 def test_drift_that_no_night_shows_is_found() -> None:
     tonight = judged(180, "drift:41-160:.06")
     assert set(states(tonight)) == {REGRESSED}
@@ -134,6 +141,11 @@ def test_history_is_written_once_and_never_among_other_runs(tmp_path: Path) -> N
 def test_incident_that_cannot_be_is_refused(text: str) -> None:
     with pytest.raises(Refusal, match=f"incident={text} must"):
         parse_incident(text, 12)
+
+
+def test_outage_of_every_night_is_refused() -> None:
+    with pytest.raises(Refusal, match="no night is left"):
+        make(12, "outage:1-12")
 
 
 def test_every_kind_can_be_named() -> None:

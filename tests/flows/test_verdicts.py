@@ -145,7 +145,8 @@ def test_acceptance_and_its_undoing_are_events(say: Say) -> None:
         [each.id, f"{each.at:%Y-%m-%d}", f"{each.at:%H:%M}", each.kind, counts]
         for each, counts in zip(Events(locations.results()).read(), ("no", "-"), strict=True)
     ]
-    assert say("history", "accept", "--why", "both", "--cell", *(cell.label for cell in CELLS))[0] == ExitCode.OK
+    labels = [cell.label for cell in CELLS]
+    assert say("history", "accept", "--why", "both", "--night", str(day(15)), "--cell", *labels)[0] == ExitCode.OK
     both = [each.id for each in Events(locations.results()).read()[2:]]
     assert [line.split(": ")[1] for line in say("history", "undo", *both, "--why", "neither")[1]] == [
         f"{each} counts no longer" for each in both
@@ -163,9 +164,42 @@ def test_acceptance_names_cells_that_exist_and_changes_that_happened(say: Say) -
         f"stratbench history: cell='mirrored, batch 9' was not measured in the night of {day(NIGHTS)}; "
         "name one of one_device, batch 64; mirrored, batch 64; synthetic"
     ]
-    say("history", "accept", "--cell", "one_device, batch 64", "--night", str(day(18)), "--why", "other cooling")
+    code, lines = say("history", "accept", "--cell", "one_device, batch 64", "--why", "other cooling")
+    assert code == ExitCode.REFUSED
+    assert lines[0].endswith(
+        f"has not changed by the night of {day(NIGHTS)}; name the first night of its new baseline by --night"
+    )
+    assert say("history", "accept", "--by", "", "--why", "x")[1] == [
+        "stratbench history: by is empty; say it in a few words, for who reads it in a year"
+    ]
+    say("history", "accept", "--cell", "one_device, batch 64", "--night", str(day(18)), "--why", "other\ncooling")
+    assert len(say("history", "events")[1]) == 2, "a decision is one line"
     assert Events(locations.results()).read()[0].night == day(18)
     say("history", "accept", "--why", "wanted")
     code, lines = say("history", "accept", "--why", "again")
     assert code == ExitCode.REFUSED
     assert lines[0].endswith("name those that are meant by --cell")
+
+
+@pytest.mark.usefixtures("nights")
+def test_night_whose_file_is_damaged_is_never_green(say: Say) -> None:
+    assert say("verdict", str(day(14)))[0] == ExitCode.OK
+    history = Path(locations.results()) / "history"
+    for number in range(15, NIGHTS + 1):
+        next(history.glob(f"{day(number)}.*.parquet")).write_bytes(b"PAR1 and no more")
+    code, lines = say("verdict")
+    assert code == ExitCode.NOT_MEASURED
+    assert any(f"Night of {day(14)}: OK" in line for line in lines)
+    name = f"history/{day(15)}.synthetic-{day(15)}.0.parquet"
+    way_out = "`stratbench history verify` sets it aside, `stratbench history add` takes its run in again"
+    assert f"NOT MEASURED: {name} cannot be read; {way_out}" in lines
+    assert say("verdict", str(day(15)))[0] == ExitCode.NOT_MEASURED
+    assert say("verdict", str(day(14)))[0] == ExitCode.OK, "the nights before know nothing of it"
+
+
+@pytest.mark.usefixtures("nights")
+def test_report_that_has_no_place_is_refused(say: Say, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    code, lines = say("verdict", "--report", str(tmp_path / "taken"))
+    assert code == ExitCode.REFUSED
+    assert lines[-1].endswith("taken cannot be made (File exists); choose another")

@@ -110,6 +110,9 @@ def test_damaged_file_is_set_aside_and_the_rest_goes_on(
     assert list(nights.set_aside()) == [f"history/{path.name}"]
     assert (tmp_path / DAMAGED / path.name).exists()
     assert nights.set_aside() == {}
+    path.write_bytes(b"damaged again")
+    assert list(nights.set_aside()) == [f"history/{path.name}"]
+    assert (tmp_path / DAMAGED / f"{path.name}.1").read_bytes() == b"damaged again"
     run = night(example, 1)
     assert nights.append(run, named(example[1], run)), "it can be taken in again"
     assert len(nights.entries()) == 3
@@ -132,6 +135,7 @@ def test_export_says_the_same_in_both_forms(nights: History, tmp_path: Path) -> 
         (["export", "all.xlsx"], "export=all.xlsx must end in .csv or .parquet"),
         (["export", "all.csv", "--column", "speed"], "column=speed is none of the table trials"),
         (["list", "--where", "mirrored"], "where=mirrored must be COLUMN=VALUE"),
+        (["list", "--where", "hostnames=h1"], "where=hostnames=h1: hostnames holds lists"),
         (["list", "--since", "yesterday"], "since=yesterday is no day"),
         (["list", "--until", "2026-13-01"], "until=2026-13-01 is no day"),
         (["list", "--since", "2026-11-03", "--until", "2026-11-01"], "since=2026-11-03 is after until=2026-11-01"),
@@ -166,9 +170,13 @@ def test_command_line_adds_lists_and_verifies(root: Path, capsys: pytest.Capture
     out = capsys.readouterr().out.splitlines()
     assert out[:2] == [f"{name}: appended", f"{name}: is there already"]
     assert out[3].split()[1:4] == [name, "2", "2"]
-    assert out[-1] == "every file can be read"
+    assert out[-1] == f"every file of the history at {root / 'runs'} can be read"
     (path,) = (root / "runs" / "history").glob("*.parquet")
     path.write_bytes(b"")
+    assert main(["history", "verify"]) == ExitCode.INVALID
+    assert main(["history", "verify"]) == ExitCode.OK
+    (root / "runs" / "history" / "events").mkdir()
+    (root / "runs" / "history" / "events" / "20260101T000000.accept.deadbeef.json").write_text("{")
     assert main(["history", "verify"]) == ExitCode.INVALID
 
 
