@@ -254,13 +254,14 @@ def _state(night: Night, detector: Detector, key: int, pairs: Floats, seen: Obse
     """What may be said of that series after that night."""
     if np.isfinite(pairs).sum() >= MIN_PAIRS:
         return NightState.INCONCLUSIVE if detector.is_undecided[key] else NightState(detector.states[key])
-    statuses = seen.statuses.get((number, key), set())
-    if night.ending is Ending.CRASHED or Status.FAILED in statuses:
+    if night.ending is Ending.CRASHED:
         return NightState.FAILED
-    if Status.INVALID in statuses:
+    statuses, num_pairs = seen.statuses.get((number, key), set()), np.isfinite(seen.first[number, key]).sum()
+    if num_pairs < MIN_PAIRS and Status.FAILED in statuses:
+        return NightState.FAILED
+    if num_pairs < MIN_PAIRS and Status.INVALID in statuses:
         return NightState.INVALID
-    has_pairs = np.isfinite(seen.first[number, key]).any()  # of a machine there are no statuses
-    return NightState.INCONCLUSIVE if statuses or has_pairs else NightState.NOT_MEASURED
+    return NightState.INCONCLUSIVE if statuses or num_pairs else NightState.NOT_MEASURED  # a machine has no statuses
 
 
 def _moves(shared: pd.DataFrame) -> dict[int, str]:

@@ -156,6 +156,15 @@ def test_night_that_was_stopped_is_no_baseline_and_hides_no_regression() -> None
     assert (stopped.verdicts[1].standing, stopped.exit_code) == (NightState.REGRESSED, ExitCode.REGRESSED)
 
 
+@pytest.mark.parametrize("status", ["failed", "invalid"])
+def test_night_that_was_stopped_with_enough_pairs_is_inconclusive_whatever_its_last_training_was(status: str) -> None:
+    def cancelled(night: int, row: Row) -> Row | None:
+        is_last = night == NUM_NIGHTS - 1 and row["block"] == NUM_BLOCKS and row["arm"] == "other"
+        return row | ({"status": status, "training_seconds": None} if is_last else {})
+
+    assert states(replay(cancelled, last=Ending.STOPPED)) == [NightState.INCONCLUSIVE] * 2
+
+
 def test_cell_that_is_no_longer_asked_for_is_left_out() -> None:
     tonight = replay(altered(15, dataset="fashion_mnist"))
     assert [verdict.label for verdict in tonight.verdicts] == [f"{label}, dataset fashion_mnist" for label in LABELS]
