@@ -87,7 +87,7 @@ def test_module_is_one_documented_noun(path: Path) -> None:
 def loaded_by(statement: str) -> set[str]:
     program = f"import sys; {statement}; print('\\n'.join(sys.modules))"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    return {name.split(".")[0] for name in answer.stdout.split()}
+    return {part for name in answer.stdout.split() for part in (name, name.split(".")[0])}
 
 
 def test_flows_do_not_load_tensorflow() -> None:
@@ -97,6 +97,11 @@ def test_flows_do_not_load_tensorflow() -> None:
 def test_command_line_starts_without_heavy_imports() -> None:
     heavy = {"prefect", "tensorflow", "keras", "pandas", "matplotlib", "pyarrow", "scipy", "numpy"}
     assert not loaded_by("import flows.__main__") & heavy
+
+
+def test_verdict_and_report_of_a_night_do_without_the_statistics_of_runs() -> None:
+    """They take as long to import as all the rest: a verdict over 400 nights has 5 s."""
+    assert "scipy.stats" not in loaded_by("import flows.verdicts, tasks.reporting.night, tasks.reporting.verdicts")
 
 
 def test_command_line_gets_as_far_as_its_refusal_on_native_windows() -> None:

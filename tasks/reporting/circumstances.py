@@ -12,8 +12,7 @@ from tasks.domain.cell import Arm, Cell
 from tasks.domain.outcome import Status
 from tasks.domain.trial import Role
 from tasks.reporting.evidence import Evidence, rows_of
-from tasks.reporting.labels import grouped
-from tasks.reporting.markdown import LEFT, RIGHT, Column, bullets, escape, field, folded, table
+from tasks.reporting.markdown import LEFT, RIGHT, Column, bullets, escape, field, folded, grouped, table
 from tasks.reporting.numerals import ABSENT, plural, span, whole
 from tasks.results.history import Night
 

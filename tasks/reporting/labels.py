@@ -1,7 +1,6 @@
 """Labels: how points, devices and the state of a run are called."""
 
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Iterable
 
 from tasks.analysis.analysis import Analysis
 from tasks.analysis.coverage import MISSING, Problem, RunState
@@ -15,17 +14,6 @@ from tasks.domain.trial import Role
 from tasks.reporting.markdown import plain_line
 from tasks.reporting.numerals import plural, share, span, whole
 from tasks.results.run import Run
-
-Item = TypeVar("Item")
-Label = TypeVar("Label")
-
-
-def grouped(items: Iterable[Item], label: Callable[[Item], Label]) -> dict[Label, list[Item]]:
-    """The items of which the same is said, by it, in the order of the first of each."""
-    groups = dict[Label, list[Item]]()
-    for item in items:
-        groups.setdefault(label(item), []).append(item)
-    return groups
 
 
 def workload(run: Run, max_length: int = 60) -> str:

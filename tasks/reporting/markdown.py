@@ -18,6 +18,7 @@ LINKS = re.compile(r"(://|www\.|@)")
 
 LEFT, RIGHT = ":---", "---:"
 Row = TypeVar("Row")
+Label = TypeVar("Label")
 
 
 class Chart(StrEnum):
@@ -96,3 +97,11 @@ def fence(text: str) -> str:
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     marks = "`" * max(3, longest + 1)
     return f"{marks}sh\n{text}\n{marks}"
+
+
+def grouped(items: Iterable[Row], label: Callable[[Row], Label]) -> dict[Label, list[Row]]:
+    """The items of which the same is said, by it, in the order of the first of each."""
+    groups = dict[Label, list[Row]]()
+    for item in items:
+        groups.setdefault(label(item), []).append(item)
+    return groups

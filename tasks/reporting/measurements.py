@@ -17,7 +17,6 @@ from tasks.reporting.grid import N_WHOLE, N, PointColumn, against_one_device, me
 from tasks.reporting.labels import (
     basis,
     cell_name,
-    grouped,
     max_replicas,
     one_device,
     problem_name,
@@ -37,6 +36,7 @@ from tasks.reporting.markdown import (
     escape,
     field,
     folded,
+    grouped,
     table,
 )
 from tasks.reporting.numerals import (

@@ -17,8 +17,19 @@ from tasks.reporting.evidence import MEANING, Evidence, drawn_days, name_of, row
 from tasks.reporting.files import CHARTS, REPORT, new_files, write_text
 from tasks.reporting.files import PAGE as RUN_PAGE
 from tasks.reporting.html import data_uri
-from tasks.reporting.labels import grouped
-from tasks.reporting.markdown import LEFT, RIGHT, Column, bullets, escape, fence, field, folded, plain_line, table
+from tasks.reporting.markdown import (
+    LEFT,
+    RIGHT,
+    Column,
+    bullets,
+    escape,
+    fence,
+    field,
+    folded,
+    grouped,
+    plain_line,
+    table,
+)
 from tasks.reporting.numerals import ABSENT, between, digits, level, plural, ratio, seconds, share, shown, span, whole
 from tasks.reporting.trends import draw_trends
 from tasks.results.history import Ending

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-from tasks.analysis.statistics import Estimate
-from tasks.analysis.summary import Summary
+if TYPE_CHECKING:  # a nightly verdict does without scipy.stats, which takes as long as the rest of its imports
+    from tasks.analysis.statistics import Estimate
+    from tasks.analysis.summary import Summary
 
 ABSENT = "—"
 """In place of a number that does not exist: never 0."""
@@ -101,14 +103,14 @@ def between(low: float, high: float, form: Form = digits) -> str:
     return f"{form(low)} to {form(high)}"
 
 
-def with_spread(summary: Summary | None, form: Form = digits) -> str:
+def with_spread(summary: "Summary | None", form: Form = digits) -> str:
     """Median and, from 3 values on, its interval or range in parentheses: `31.2 (30.1 to 32.2)`."""
     if summary is None or not summary.has_range:
         return shown(summary.median if summary else None, form)
     return f"{form(summary.median)} ({between(summary.low, summary.high, form)})"
 
 
-def ratio_with_interval(found: Estimate, form: Form = ratio, end: Form = digits) -> str:
+def ratio_with_interval(found: "Estimate", form: Form = ratio, end: Form = digits) -> str:
     """The ratio and, where it has one, its interval: `1.66 x (1.60 to 1.72)`."""
     if found.ratio is None:
         return ABSENT
@@ -117,13 +119,13 @@ def ratio_with_interval(found: Estimate, form: Form = ratio, end: Form = digits)
     return f"{form(found.ratio)} ({between(found.low, found.high, end)})"
 
 
-def efficiency(speedup: Estimate, num_replicas: int) -> str:
+def efficiency(speedup: "Estimate", num_replicas: int) -> str:
     """The ratio as a share of the ideal one, with its interval: `83 % (80 to 86)`."""
     n = num_replicas
     return ratio_with_interval(speedup, lambda value: share(value / n), lambda value: whole(100 * value / n))
 
 
-def extent(summary: Summary | None) -> str:
+def extent(summary: "Summary | None") -> str:
     """Smallest to largest ratio from 3 values on: a range, never called an interval."""
     if summary is None or not summary.has_range:
         return ABSENT

@@ -25,7 +25,6 @@ from tasks.reporting.labels import (
     cell_name,
     counts,
     devices_in_full,
-    grouped,
     one_device,
     said,
     setting_name,
@@ -37,7 +36,7 @@ from tasks.reporting.labels import (
     unsplit,
     workload,
 )
-from tasks.reporting.markdown import Edition, bullets, escape, folded, table
+from tasks.reporting.markdown import Edition, bullets, escape, folded, grouped, table
 from tasks.reporting.numerals import (
     accuracy,
     digits,

@@ -11,8 +11,8 @@ from tasks.domain.device import DeviceType
 from tasks.domain.outcome import InvalidReason
 from tasks.domain.strategy import Strategy
 from tasks.reporting.grid import names
-from tasks.reporting.labels import devices_in_full, grouped, max_replicas, point_name
-from tasks.reporting.markdown import LEFT, RIGHT, Column, Edition, bullets, escape, fence, field, folded, table
+from tasks.reporting.labels import devices_in_full, max_replicas, point_name
+from tasks.reporting.markdown import LEFT, RIGHT, Column, Edition, bullets, escape, fence, field, folded, grouped, table
 from tasks.reporting.numerals import ABSENT, gibibytes, on_off, plural, share, span, whole
 
 FACTS = {
